@@ -1,0 +1,99 @@
+"""Columns of the catalog: names, types, units, UCDs and meanings, for the sources and for each task of the models.
+
+A vocabulary module: it imports only the schema classes, and every layer may import it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from surveycnn.schema import SOURCE_DIM, Schema, Variable
+
+COMPONENT_DIM = "component"
+"""Dimension of the Gaussians of a photo-z mixture."""
+
+HEALPIX_COLUMN = "_healpix_29"
+"""Name that HATS gives to the HEALPix order-29 index, by which rows are sorted."""
+
+
+def position_columns() -> list[Variable]:
+    """Identity, position and quality of a source, without measurements."""
+    return [
+        Variable("source_id", "i8", "unique number of the source, independent of the tiling", ucd="meta.id;meta.main"),
+        Variable("ra", "f8", "right ascension, ICRS", "deg", "pos.eq.ra;meta.main"),
+        Variable("dec", "f8", "declination, ICRS", "deg", "pos.eq.dec;meta.main"),
+        Variable("mosaic", "str", "mosaic in which the source was detected", ucd="meta.id;obs.image"),
+        Variable("x", "f8", "windowed centroid, 0-based pixel centres of the mosaic", "pix", "pos.cartesian.x;instr.pixel"),
+        Variable("y", "f8", "windowed centroid, 0-based pixel centres of the mosaic", "pix", "pos.cartesian.y;instr.pixel"),
+        Variable("is_primary", "bool", "the one row of this object where mosaics overlap", ucd="meta.code"),
+        Variable("flags", "i4", "quality bits, see surveycnn.catalogs.flags", ucd="meta.code.qual"),
+    ]
+
+
+def photometry_columns(bands: Sequence[str]) -> list[Variable]:
+    """Fluxes in one circular Kron aperture per source, the same in every band."""
+    columns = []
+    for band in bands:
+        columns += [
+            Variable(f"flux_{band}", "f4", f"flux in {band}, NaN without data", "nJy", "phot.flux.density;em.opt"),
+            Variable(f"flux_err_{band}", "f4", f"1 sigma error of flux_{band}", "nJy", "stat.error;phot.flux.density;em.opt"),
+        ]
+    radius = Variable("flux_radius", "f4", "radius of half the flux in the detection image", "arcsec", "phys.angSize")
+    return [*columns, radius]
+
+
+def source_schema(bands: Sequence[str]) -> Schema:
+    """Columns that every catalog has, whatever the models."""
+    return Schema(position_columns() + photometry_columns(bands))
+
+
+def lens_columns() -> list[Variable]:
+    """Columns of a lens finder."""
+    return [
+        Variable("lens_logit", "f4", "raw logit of the network", ucd="stat.likelihood"),
+        Variable("lens_score", "f4", "calibrated probability at the training prior", ucd="stat.probability"),
+        Variable("lens_prob", "f4", "calibrated probability at the survey's prior", ucd="stat.probability"),
+    ]
+
+
+def merger_columns() -> list[Variable]:
+    """Columns of a merger classifier with staging."""
+    return [
+        Variable("merger_logit", "f4", "raw logit of the network", ucd="stat.likelihood"),
+        Variable("merger_score", "f4", "calibrated probability at the training prior", ucd="stat.probability"),
+        Variable("merger_prob", "f4", "calibrated probability at the survey's prior", ucd="stat.probability"),
+        Variable("merger_time", "f4", "time since the first pericentre, if a merger", "Myr", "time.duration"),
+        Variable("merger_time_err", "f4", "1 sigma uncertainty of merger_time", "Myr", "stat.error;time.duration"),
+    ]
+
+
+def morphology_columns(questions: Mapping[str, Sequence[str]]) -> list[Variable]:
+    """Columns of a Galaxy Zoo classifier: expected vote fraction and Dirichlet concentration of each answer.
+
+    Parameters
+    ----------
+    questions
+        Answers of each question, both in lower case with underscores.
+    """
+    columns = []
+    for question, answers in questions.items():
+        for answer in answers:
+            name = f"morph_{question}_{answer}"
+            doc = f"expected fraction of votes for {answer!r} among those asked {question!r}"
+            columns.append(Variable(name, "f4", doc, ucd="stat.probability;src.morph"))
+            columns.append(Variable(f"{name}_conc", "f4", f"Dirichlet concentration of {name}", ucd="stat.param"))
+    return columns
+
+
+def photoz_columns(n_components: int) -> list[Variable]:
+    """Columns of a photo-z mixture-density network with `n_components` Gaussians in redshift."""
+    mixture = {"dims": (SOURCE_DIM, COMPONENT_DIM), "sizes": (n_components,)}
+    return [
+        Variable("z_phot", "f4", "photometric redshift, median of the PDF", ucd="src.redshift.phot"),
+        Variable("z_phot_lo", "f4", "16 % quantile of the PDF", ucd="src.redshift.phot;stat.min"),
+        Variable("z_phot_hi", "f4", "84 % quantile of the PDF", ucd="src.redshift.phot;stat.max"),
+        Variable("z_mode", "f4", "mode of the PDF", ucd="src.redshift.phot"),
+        Variable("pz_weight", "f4", "weights of the Gaussians of the PDF, sum 1", ucd="stat.weight", **mixture),
+        Variable("pz_mean", "f4", "means of the Gaussians of the PDF", ucd="src.redshift.phot;stat.mean", **mixture),
+        Variable("pz_sigma", "f4", "standard deviations of the Gaussians of the PDF", ucd="src.redshift.phot;stat.stdev", **mixture),
+    ]

@@ -1,0 +1,34 @@
+"""Deep networks over whole survey skies: FITS mosaics in, a queryable catalog out."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path as _Path
+from typing import Any as _Any
+
+__version__ = "0.1.0"
+
+# A wheel holds flows/ and catalogs/ inside this package; a checkout keeps them beside it.
+_checkout = _Path(__file__).resolve().parent.parent
+if (_checkout / "pyproject.toml").is_file():
+    __path__.append(str(_checkout))
+
+# Resolved on first use: TensorFlow, Dask and Prefect take seconds to import.
+_PUBLIC = {
+    "open_catalog": "surveycnn.catalogs.query",
+    "load_model": "surveycnn.inference.predictor",
+    "load_config": "surveycnn.config",
+    "run_survey": "surveycnn.flows.survey",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'surveycnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
