@@ -1,0 +1,298 @@
+"""Configuration of a survey run: one YAML file to one validated, immutable tree.
+
+Loading touches no disk but the file itself. What depends on the images (zero points, shapes, bands) is checked by the plan.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from surveycnn.errors import ConfigError
+
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
+"""Names that become file names: they cannot leave the folder that they are put into."""
+
+CORE_STEP_PX = 64
+"""Tile cores are multiples of this, so that they divide into Zarr chunks of useful size."""
+
+T = TypeVar("T", bound="Strict")
+
+Name = Annotated[str, Field(pattern=rf"^{NAME_PATTERN}$")]
+Band = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,19}$")]
+
+
+class Strict(BaseModel):
+    """Base of all configuration sections: immutable, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ImageConfig(Strict):
+    """One band of a mosaic."""
+
+    band: Band
+    path: str = Field(min_length=1)
+    """FITS file, cfitsio style: ``file.fits[1]`` or ``file.fits[SCI]``; .fz, .gz and .bz2 too."""
+    zeropoint: float | None = Field(default=None, ge=-100, le=100)
+    """AB magnitude of one data unit; None reads it from the header."""
+    plane: int | None = Field(default=None, ge=0)
+    """Plane of a cube, 0-based."""
+    weight: str | None = None
+    """Inverse variance map, in data units to the power -2."""
+    variance: str | None = None
+    rms: str | None = None
+    mask: str | None = None
+    """Mask image, nonzero = bad."""
+
+    @model_validator(mode="after")
+    def _one_noise_map(self) -> ImageConfig:
+        given = [key for key in ("weight", "variance", "rms") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of weight, variance and rms, found {' and '.join(given)}")
+        return self
+
+
+class MosaicConfig(Strict):
+    """Images of one piece of sky on one pixel grid."""
+
+    id: Name
+    wcs: str | None = None
+    """Header file (text or FITS) with the WCS; None takes the WCS of the first image's header."""
+    images: tuple[ImageConfig, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _distinct_bands(self) -> MosaicConfig:
+        bands = [image.band for image in self.images]
+        twice = sorted({band for band in bands if bands.count(band) > 1})
+        if twice:
+            raise ValueError(f"mosaic {self.id!r} has more than one image in band {', '.join(twice)}")
+        return self
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        return tuple(image.band for image in self.images)
+
+
+class TilingConfig(Strict):
+    """How a mosaic is cut; the catalog does not depend on it but for objects larger than the halo."""
+
+    core_px: int = Field(default=2048, ge=CORE_STEP_PX, le=16384, multiple_of=CORE_STEP_PX)
+    """Side of a tile without its halo. Larger tiles read less halo and need more memory."""
+    halo_px: int = Field(default=256, ge=64, le=4096)
+    """Margin that is read around a core."""
+
+
+class DetectionConfig(Strict):
+    """Where sources come from."""
+
+    bands: tuple[Band, ...] | None = None
+    """Bands that are combined; None takes those of g, r and i that a mosaic has, or else all."""
+    threshold_sigma: float = Field(default=3.0, gt=0.5, le=1000)
+    min_area_px: int = Field(default=5, ge=1, le=10000)
+
+
+class EngineConfig(Strict):
+    """What computes the forward passes."""
+
+    kind: Literal["auto", "tensorflow", "jax", "torch", "openvino"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=65536)] = "auto"
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+class SurveyConfig(Strict):
+    """All that a survey run needs to know."""
+
+    name: Name
+    output: str = ""
+    """Folder of the published catalog; empty means runs/<name>."""
+    work_dir: str = ""
+    """Folder of the chunk store and the tile results; empty means <output>/work."""
+    mosaics: tuple[MosaicConfig, ...] = Field(min_length=1)
+    tiling: TilingConfig = TilingConfig()
+    detection: DetectionConfig = DetectionConfig()
+    bands: dict[Band, Band] = {}
+    """Our band for a model's band: ``{z: Z}``."""
+    models: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ("lens", "morphology", "merger", "photoz")
+    engine: EngineConfig = EngineConfig()
+    cluster: str = "local"
+    formats: tuple[Literal["hats", "zarr", "fits"], ...] = Field(default=("hats", "zarr", "fits"), min_length=1)
+
+    @field_validator("mosaics")
+    @classmethod
+    def _distinct_ids(cls, mosaics: tuple[MosaicConfig, ...]) -> tuple[MosaicConfig, ...]:
+        ids = [mosaic.id for mosaic in mosaics]
+        twice = sorted({name for name in ids if ids.count(name) > 1})
+        if twice:
+            raise ValueError(f"mosaic id {twice[0]!r} is used more than once")
+        return mosaics
+
+    @property
+    def output_path(self) -> Path:
+        return Path(self.output or Path("runs") / self.name)
+
+    @property
+    def work_path(self) -> Path:
+        return Path(self.work_dir) if self.work_dir else self.output_path / "work"
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> SurveyConfig:
+    """Configuration of a survey run from a YAML file.
+
+    Parameters
+    ----------
+    path
+        YAML file; relative paths of inputs are relative to its folder, those of outputs to the current folder.
+    overrides
+        ``a.b=value`` strings that replace values, the value itself in YAML; list items by number: ``mosaics.0.id=x``.
+
+    Raises
+    ------
+    ConfigError
+        Where the file cannot be read or a key or value cannot be used; all findings in one message.
+    """
+    path = Path(path)
+    tree = apply_overrides(read_yaml(path), overrides)
+    return resolve_paths(validate_section(SurveyConfig, tree, str(path)), path.resolve().parent)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"configuration {str(path)!r} does not exist: check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration {str(path)!r} cannot be read: {error}") from None
+    try:
+        tree = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigError(f"configuration {str(path)!r} is not valid YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"configuration {str(path)!r} holds {type(tree).__name__}, expected keys such as name and mosaics")
+    return tree
+
+
+def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Copy of `tree` with the ``a.b=value`` strings applied.
+
+    >>> apply_overrides({"tiling": {"core_px": 2048}}, ["tiling.core_px=512"])
+    {'tiling': {'core_px': 512}}
+    """
+    tree = yaml.safe_load(yaml.safe_dump(dict(tree)))
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not re.fullmatch(r"\w[\w-]*(\.\w[\w-]*)*", key):
+            raise ConfigError(f"--set {override!r} is not of the form key=value or section.key=value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {override!r}: the value is not valid YAML: {error}") from None
+        _set(tree, key.split("."), value, override)
+    return tree
+
+
+def _set(node: Any, keys: list[str], value: Any, override: str) -> None:
+    *parents, last = keys
+    for key in parents:
+        if isinstance(node, dict) and node.get(key) is None:
+            node[key] = {}
+        node = _child(node, key, override)
+    if isinstance(node, list):
+        _child(node, last, override)
+        node[int(last)] = value
+    elif isinstance(node, dict):
+        node[last] = value
+    else:
+        raise ConfigError(f"--set {override!r}: {last!r} lies inside a single value, not inside a section")
+
+
+def _child(node: Any, key: str, override: str) -> Any:
+    try:
+        return node[int(key)] if isinstance(node, list) else node[key]
+    except (ValueError, IndexError):
+        raise ConfigError(f"--set {override!r}: {key!r} is not the number of one of {len(node)} list items") from None
+    except TypeError:
+        raise ConfigError(f"--set {override!r}: {key!r} lies inside a single value, not inside a section") from None
+
+
+def validate_section(section: type[T], tree: Mapping[str, Any], where: str) -> T:
+    """Instance of `section` from plain values; ConfigError with every finding, each naming its key."""
+    try:
+        return section.model_validate(tree)
+    except ValidationError as error:
+        items = error.errors()
+        # A list whose items are all wrong is also reported as too short, which would only confuse.
+        findings = [_finding(section, item) for item in items if item["type"] != "too_short" or len(items) == 1]
+        raise ConfigError(f"{where}: " + "; ".join(dict.fromkeys(findings))) from None
+
+
+def _finding(section: type[Strict], item: Any) -> str:
+    """One sentence about one finding of pydantic: key, what is wrong, what was found."""
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).lstrip(".")
+    if item["type"] == "extra_forbidden":
+        allowed = list(_section_at(section, item["loc"][:-1]).model_fields)
+        close = difflib.get_close_matches(str(item["loc"][-1]), allowed, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        return f"unknown key {key!r}: {hint}allowed keys are {', '.join(allowed)}"
+    if item["type"] == "missing":
+        return f"key {key!r} is missing"
+    found = item["input"]
+    shown = "" if isinstance(found, Mapping | BaseModel | list | tuple) else f" (found {found!r})"
+    return f"key {key!r}: {item['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _section_at(section: type[Strict], loc: tuple[str | int, ...]) -> type[Strict]:
+    """The section class that the location `loc` inside `section` belongs to."""
+    for part in loc:
+        if isinstance(part, str) and part in section.model_fields:
+            section = next(iter(_sections_in(section.model_fields[part].annotation)), section)
+    return section
+
+
+def _sections_in(annotation: Any) -> list[type[Strict]]:
+    if isinstance(annotation, type) and issubclass(annotation, Strict):
+        return [annotation]
+    return [found for argument in get_args(annotation) for found in _sections_in(argument)]
+
+
+def is_url(path: str) -> bool:
+    """Whether `path` is an fsspec URL such as ``s3://bucket/key``, as against a local path.
+
+    >>> is_url("s3://bucket/g.fits"), is_url("g.fits[1]")
+    (True, False)
+    """
+    return re.match(r"[a-z][a-z0-9+.-]*://", path) is not None
+
+
+def resolve_paths(config: SurveyConfig, folder: Path) -> SurveyConfig:
+    """Copy of `config` with absolute paths: inputs and model packages are relative to `folder`, outputs to the current one."""
+
+    def absolute(path: str | None) -> str | None:
+        return path if path is None or is_url(path) else str(folder / Path(path).expanduser())
+
+    def image_with(image: ImageConfig) -> ImageConfig:
+        keys = ("path", "weight", "variance", "rms", "mask")
+        return image.model_copy(update={key: absolute(getattr(image, key)) for key in keys})
+
+    mosaics = tuple(
+        mosaic.model_copy(update={"wcs": absolute(mosaic.wcs), "images": tuple(map(image_with, mosaic.images))})
+        for mosaic in config.mosaics
+    )
+    looks_like_path = re.compile(r"[/\\]|^\.")
+    models = tuple(absolute(model) if looks_like_path.search(model) else model for model in config.models)
+    outputs = {
+        "output": str(config.output_path.expanduser().absolute()),
+        "work_dir": str(config.work_path.expanduser().absolute()),
+    }
+    return config.model_copy(update={"mosaics": mosaics, "models": models, **outputs})

@@ -1,0 +1,134 @@
+"""Work directory of a run: the only module that builds its paths, and the writer and reader of tile results.
+
+A tile's result is one Parquet file, written under a temporary name, synced and renamed, with the id of its work unit and
+its number of rows in the footer. A readable file with the right id is a finished tile; there is no other record to trust.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from surveycnn.errors import ResumeError
+from surveycnn.sky.tiling import Tile
+
+_UNIT_KEY = b"surveycnn.unit_id"
+
+
+@dataclass(frozen=True)
+class WorkStore:
+    """Paths and files of one run."""
+
+    root: Path
+
+    @property
+    def plan_path(self) -> Path:
+        return self.root / "plan.json"
+
+    def chunk_path(self, mosaic: str) -> Path:
+        return self.root / "mosaics" / f"{mosaic}.zarr"
+
+    def tile_path(self, tile: Tile) -> Path:
+        return self.root / "tiles" / tile.mosaic / f"{tile.name}.parquet"
+
+    def failure_path(self, tile: Tile) -> Path:
+        return self.root / "failures" / tile.mosaic / f"{tile.name}.json"
+
+    def timing_path(self) -> Path:
+        return self.root / "timings.json"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the work directory; the lock goes with the process, however it ends.
+
+        Raises
+        ------
+        ResumeError
+            Where another process holds it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with open(self.root / "lock", "a+", encoding="utf-8") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                handle.seek(0)
+                raise ResumeError(
+                    f"work directory {str(self.root)!r} is in use by {handle.read().strip() or 'another process'}: "
+                    "wait for that run, stop it, or give another work_dir"
+                ) from None
+            handle.truncate(0)
+            handle.write(f"process {os.getpid()} on {os.uname().nodename}\n")
+            handle.flush()
+            yield
+
+    def clear(self) -> None:
+        """Remove everything that a run has put here, and nothing else."""
+        for name in ("mosaics", "tiles", "failures"):
+            shutil.rmtree(self.root / name, ignore_errors=True)
+        for path in (self.plan_path, self.timing_path()):
+            path.unlink(missing_ok=True)
+
+    def write_tile(self, tile: Tile, unit_id: str, table: pa.Table) -> Path:
+        """Write the rows of a finished tile; the file appears whole or not at all."""
+        path = self.tile_path(tile)
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _UNIT_KEY: unit_id.encode()})
+        with atomic_path(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
+        self.failure_path(tile).unlink(missing_ok=True)
+        return path
+
+    def tile_rows(self, tile: Tile, unit_id: str) -> int | None:
+        """Rows of a finished tile, or None where there is no valid result of this unit."""
+        try:
+            metadata = pq.read_metadata(self.tile_path(tile))
+        except (OSError, pa.ArrowInvalid):
+            return None
+        return metadata.num_rows if (metadata.metadata or {}).get(_UNIT_KEY) == unit_id.encode() else None
+
+    def write_failure(self, tile: Tile, state: str, reason: str, details: str) -> None:
+        """Record why a tile has no result; `state` is ``failed`` or ``quarantined``."""
+        record = {"state": state, "reason": reason, "details": details}
+        write_json(self.failure_path(tile), record)
+
+    def read_failure(self, tile: Tile) -> dict[str, Any] | None:
+        """Record of a failed or quarantined tile, or None."""
+        return read_json(self.failure_path(tile))
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Temporary path beside `path` that is synced and renamed to it at the end, and removed on an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        yield temporary
+        with open(temporary, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """Write a record as sorted, indented JSON, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The record that `write_json` wrote, or None where there is no readable one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
