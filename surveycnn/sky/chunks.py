@@ -1,0 +1,257 @@
+"""The chunk store: one Zarr v3 group per mosaic, from which workers read windows of all bands at once.
+
+::
+
+    <mosaic>.zarr/  attributes: mosaic, bands, shape, core_px, WCS, pixel scale
+        image       (band, y, x) float32 nJy, NaN = no data      one shard = one band of one tile core,
+        weight      (band, y, x) float32 nJy^-2 (if any map)     written by one task alone: two tasks that
+        mask        (band, y, x) bool, True = user's mask        write parts of one shard would lose data
+        sky, rms    (band, cell y, cell x) float32 nJy           mesh of the whole mosaic
+        bands/<i>   group of one band, made last, with what was read: its existence says that the band is complete
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec
+from zarr.storage import LocalStore
+
+from surveycnn.errors import ConfigError, InputError, ResumeError
+from surveycnn.sky.background import MESH_PX, evaluate_mesh, mesh_shape
+from surveycnn.sky.images import wcs_from_text
+from surveycnn.sky.tiling import Tile, TileGrid
+from surveycnn.sky.window import Window
+
+LAYOUT_VERSION = 1
+_ATTRS = "surveycnn"
+_MAX_CHUNK_PX = 256
+_CORE_STEP_PX = 64
+_COMPRESSOR = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
+
+
+def inner_chunk_px(core_px: int) -> int:
+    """Side of the pieces that a shard is read by: the largest divisor of `core_px` up to 256, so that a halo costs little.
+
+    >>> inner_chunk_px(2048), inner_chunk_px(576)
+    (256, 192)
+    """
+    return max(size for size in range(_CORE_STEP_PX, _MAX_CHUNK_PX + 1) if core_px % size == 0)
+
+
+class ChunkStore:
+    """Pixels of one mosaic on disk; make one with :meth:`create`, read one with :meth:`open`."""
+
+    def __init__(self, group: zarr.Group, path: str):
+        self._group = group
+        self.path = path
+        found = group.attrs.asdict().get(_ATTRS)
+        if found is None or found.get("layout") != LAYOUT_VERSION:
+            raise InputError(f"{path!r} is no complete chunk store of layout {LAYOUT_VERSION}: run the ingest again with --fresh")
+        self.attrs: dict[str, Any] = found["attrs"]
+        """What the caller of :meth:`create` had to say."""
+        self.mosaic: str = found["mosaic"]
+        self.bands: tuple[str, ...] = tuple(found["bands"])
+        self.ny, self.nx = found["shape"]
+        self.core_px: int = found["core_px"]
+        self.mesh_px: int = found["mesh_px"]
+        self.pixel_scale: float = found["pixel_scale"]
+        self.has_weight: bool = found["has_weight"]
+        self.wcs = wcs_from_text(found["wcs"])
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        *,
+        mosaic: str,
+        bands: Sequence[str],
+        ny: int,
+        nx: int,
+        core_px: int,
+        wcs_header: str,
+        pixel_scale: float,
+        has_weight: bool,
+        attrs: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> ChunkStore:
+        """An empty store at `path`, or the one that is there if it was made with the same arguments (its bands stay).
+
+        Parameters
+        ----------
+        wcs_header
+            Text from :func:`surveycnn.sky.images.wcs_text`.
+        has_weight
+            Whether any band comes with a weight, variance or rms map.
+        overwrite
+            Remove what is there first.
+
+        Raises
+        ------
+        ConfigError
+            If `core_px` is no multiple of 64.
+        ResumeError
+            If another store is there and `overwrite` is False.
+        """
+        if core_px < _CORE_STEP_PX or core_px % _CORE_STEP_PX:
+            raise ConfigError(f"tiling.core_px is {core_px!r}, expected a multiple of {_CORE_STEP_PX}")
+        description = {
+            "layout": LAYOUT_VERSION,
+            "mosaic": mosaic,
+            "bands": list(bands),
+            "shape": [ny, nx],
+            "core_px": core_px,
+            "mesh_px": MESH_PX,
+            "pixel_scale": pixel_scale,
+            "has_weight": has_weight,
+            "wcs": wcs_header,
+            "attrs": dict(attrs or {}),
+        }
+        found = None if overwrite else _description(path)
+        if found is None:
+            _create_arrays(str(path), description)
+        elif found != description:
+            changed = sorted(key for key in description | found if description.get(key) != found.get(key))
+            raise ResumeError(f"chunk store {str(path)!r} has another {', '.join(changed)}: use --fresh to make it anew")
+        return cls.open(path, mode="r+")
+
+    @classmethod
+    def open(cls, path: str | Path, mode: Literal["r", "r+"] = "r") -> ChunkStore:
+        """The store at `path`.
+
+        Raises
+        ------
+        InputError
+            If there is no chunk store, or its creation was interrupted.
+        """
+        try:
+            group = zarr.open_group(_location(path), mode=mode, zarr_format=3, use_consolidated=False)
+        except (FileNotFoundError, ValueError) as error:
+            raise InputError(f"there is no chunk store at {str(path)!r}: run the ingest first") from error
+        return cls(group, str(path))
+
+    def array(self, name: Literal["image", "weight", "mask", "sky", "rms"]) -> zarr.Array:
+        """One of the store's arrays."""
+        found = self._group[name]
+        assert isinstance(found, zarr.Array)
+        return found
+
+    def grid(self, halo_px: int, core_px: int | None = None) -> TileGrid:
+        """Tiles of this mosaic; `core_px` other than the store's costs more reading, not another result."""
+        return TileGrid(self.mosaic, self.ny, self.nx, core_px or self.core_px, halo_px)
+
+    def band_record(self, band: str) -> dict[str, Any] | None:
+        """What :func:`surveycnn.sky.ingest.ingest_band` wrote when `band` was complete; None where it is not."""
+        key = f"bands/{self.bands.index(band)}"
+        if key not in self._group:
+            return None
+        return self._group[key].attrs.asdict().get(_ATTRS)
+
+    def finished_bands(self) -> tuple[str, ...]:
+        """Bands whose pixels and meshes are complete."""
+        return tuple(band for band in self.bands if self.band_record(band) is not None)
+
+    def write_record(self, band: str, record: Mapping[str, Any]) -> None:
+        """Mark `band` as complete: one file, written and renamed, so that it is there or not."""
+        self._group.create_group(f"bands/{self.bands.index(band)}", attributes={_ATTRS: dict(record)}, overwrite=True)
+
+    def remove_record(self, band: str) -> None:
+        """Mark `band` as incomplete, before it is written again."""
+        key = f"bands/{self.bands.index(band)}"
+        if key in self._group:
+            del self._group[key]
+
+    def read_window(self, tile: Tile, bands: Sequence[str] | None = None) -> Window:
+        """Core and halo of `tile` in `bands` (all by default), sky subtracted.
+
+        Raises
+        ------
+        InputError
+            If the tile belongs to another mosaic, or a band is unknown or not complete.
+        """
+        bands = self.bands if bands is None else tuple(bands)
+        self._check(tile, bands)
+        shape = (len(bands), tile.oy1 - tile.oy0, tile.ox1 - tile.ox0)
+        image, rms, masked = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, bool)
+        for i, band in enumerate(bands):
+            image[i], rms[i], masked[i] = self._read_band(tile, self.bands.index(band))
+        return Window(tile.mosaic, tile.oy0, tile.ox0, self.ny, self.nx, bands, image, rms, masked, self.wcs, self.pixel_scale)
+
+    def _check(self, tile: Tile, bands: Sequence[str]) -> None:
+        if (tile.mosaic, tile.ny, tile.nx) != (self.mosaic, self.ny, self.nx):
+            raise InputError(
+                f"tile {tile.name} is of mosaic {tile.mosaic!r} ({tile.ny} x {tile.nx} px), "
+                f"the store {self.path!r} holds {self.mosaic!r} ({self.ny} x {self.nx} px)"
+            )
+        for band in bands:
+            if band not in self.bands:
+                raise InputError(f"chunk store {self.path!r} has no band {band!r}: it has {', '.join(self.bands)}")
+            if self.band_record(band) is None:
+                raise InputError(f"band {band!r} in {self.path!r} is not complete: run the ingest again")
+
+    def _read_band(self, tile: Tile, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Image, noise and mask (y, x) of one band, as in :class:`Window`."""
+        rows, cols = tile.outer
+        bounds = (tile.oy0, tile.oy1, tile.ox0, tile.ox1, self.mesh_px)
+        image = np.asarray(self.array("image")[index, rows, cols])
+        masked = np.asarray(self.array("mask")[index, rows, cols])
+        image = image - evaluate_mesh(np.asarray(self.array("sky")[index]), *bounds)
+        image[masked] = np.nan
+        record = self.band_record(self.bands[index]) or {}
+        if record.get("has_weight"):
+            weight = np.asarray(self.array("weight")[index, rows, cols])
+            rms = np.full(weight.shape, np.nan, np.float32)
+            np.divide(1, np.sqrt(weight), out=rms, where=weight > 0)
+        else:
+            rms = evaluate_mesh(np.asarray(self.array("rms")[index]), *bounds)
+        rms[np.isnan(image)] = np.nan
+        return image, rms, masked
+
+
+def _location(path: str | Path) -> str | LocalStore:
+    """Zarr's name of `path`; a local path is given as a store, so that brackets and spaces in it stay what they are."""
+    return str(path) if "://" in str(path) else LocalStore(Path(path))
+
+
+def _description(path: str | Path) -> dict[str, Any] | None:
+    """What the store at `path` was made with; None where there is none or its creation was interrupted."""
+    try:
+        group = zarr.open_group(_location(path), mode="r", zarr_format=3, use_consolidated=False)
+    except (FileNotFoundError, ValueError):
+        return None
+    return group.attrs.asdict().get(_ATTRS)
+
+
+def _create_arrays(path: str, description: dict[str, Any]) -> None:
+    """Empty arrays; the description comes last, and says that all of them are there."""
+    group = zarr.open_group(_location(path), mode="w", zarr_format=3)
+    n_bands, core_px = len(description["bands"]), description["core_px"]
+    inner = inner_chunk_px(core_px)
+    pixels = {
+        "shape": (n_bands, *description["shape"]),
+        "chunks": (1, inner, inner),
+        "shards": (1, core_px, core_px),
+        "compressors": _COMPRESSOR,
+        "dimension_names": ("band", "y", "x"),
+    }
+    group.create_array("image", dtype="float32", fill_value=np.nan, attributes={"units": "nJy"}, **pixels)
+    group.create_array("mask", dtype="bool", fill_value=False, **pixels)
+    if description["has_weight"]:
+        group.create_array("weight", dtype="float32", fill_value=0, attributes={"units": "nJy-2"}, **pixels)
+    cells = mesh_shape(*description["shape"], description["mesh_px"])
+    for name in ("sky", "rms"):
+        group.create_array(
+            name,
+            shape=(n_bands, *cells),
+            chunks=(1, *cells),
+            dtype="float32",
+            fill_value=np.nan,
+            attributes={"units": "nJy"},
+            dimension_names=("band", "cell_y", "cell_x"),
+        )
+    group.create_group("bands")
+    group.attrs[_ATTRS] = description

@@ -1,0 +1,99 @@
+"""Bytes of an input file: cfitsio-style paths, remote and compressed files brought to a local one, and its digest.
+
+Below :mod:`surveycnn.sky.images`, which knows FITS; here a file is bytes.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import fsspec
+
+from surveycnn.errors import InputError
+
+_BRACKETS = re.compile(r"^(?P<file>.+)\[(?P<hdu>[^\[\]]+)\]$")
+_DECOMPRESSORS = {".gz": gzip.open, ".bz2": bz2.open}
+_BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
+_BLOCK = 1 << 22
+
+
+def split_path(path: str) -> tuple[str, int | str | None]:
+    """File and HDU (number, EXTNAME or None) of a path in cfitsio style.
+
+    >>> split_path("deep/r.fits[1]"), split_path("r.fits[SCI]"), split_path("r.fits")
+    (('deep/r.fits', 1), ('r.fits', 'SCI'), ('r.fits', None))
+    """
+    match = _BRACKETS.match(str(path))
+    if match is None:
+        return str(path), None
+    hdu = match["hdu"].strip()
+    return match["file"], int(hdu) if hdu.isdigit() else hdu
+
+
+def is_remote(file: str) -> bool:
+    """True for a URL that fsspec has to open (``s3://``, ``https://``)."""
+    return "://" in file and not file.startswith("file://")
+
+
+@contextmanager
+def _byte_stream(file: str) -> Iterator[IO[bytes]]:
+    """The stored bytes of `file`, local or remote, as a stream."""
+    try:
+        with fsspec.open(file, "rb") as stream:
+            yield stream
+    except FileNotFoundError:
+        raise InputError(f"file {file!r} does not exist: correct the path in the configuration") from None
+
+
+def file_sha256(file: str) -> str:
+    """SHA-256 of the stored bytes of `file` (compressed files as they are), as hex digits."""
+    digest = hashlib.sha256()
+    with _byte_stream(file) as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def local_bytes(file: str) -> IO[bytes]:
+    """Uncompressed bytes of `file` as a seekable local file.
+
+    A plain local file is opened where it is; a remote or a compressed one is first copied, block by block, into a nameless
+    temporary file, so that windows of it can be read at once and memory stays flat.
+
+    Raises
+    ------
+    InputError
+        If the file does not exist, is a folder, or its compressed stream is damaged.
+    """
+    suffix = Path(file).suffix.lower()
+    local = file.removeprefix("file://")
+    if not is_remote(file) and not Path(local).is_file():
+        raise InputError(f"file {local!r} does not exist: correct the path in the configuration")
+    if not is_remote(file) and suffix not in _DECOMPRESSORS:
+        return open(local, "rb")
+    return _copy_of(file, _DECOMPRESSORS.get(suffix))
+
+
+def _copy_of(file: str, decompress: Callable[[IO[bytes]], IO[bytes]] | None) -> IO[bytes]:
+    """Nameless temporary copy of `file`, open for reading only (astropy refuses a handle that could also write)."""
+    with tempfile.NamedTemporaryFile(prefix="surveycnn-", delete=False) as target:
+        try:
+            with _byte_stream(file) as stream:
+                shutil.copyfileobj(decompress(stream) if decompress else stream, target, _BLOCK)
+            target.flush()
+            return open(target.name, "rb")
+        except (*_BROKEN, OSError) as error:
+            raise InputError(f"file {file!r} is damaged or cut short ({error}): fetch it again") from error
+        finally:
+            os.unlink(target.name)
