@@ -1,0 +1,23 @@
+"""The engine for JAX and torch: the Keras backend that is loaded, compiled where the backend can."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from surveycnn.models.backend import import_keras
+
+
+class KerasEngine:
+    """A Keras model on its own backend."""
+
+    precision = "float32"
+
+    def __init__(self, model: Any, batch_size: int, kind: str):
+        self.batch_size, self.kind = batch_size, kind
+        self._model = model
+        self._to_numpy = import_keras().ops.convert_to_numpy
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        return np.asarray(self._to_numpy(self._model.predict_on_batch(batch)), np.float32)

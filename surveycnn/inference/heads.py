@@ -1,0 +1,85 @@
+"""From the raw numbers of a network to the columns of the catalog, by task; numpy in double precision, engine or no engine."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import expit, logit, softmax
+
+from surveycnn.inference import mixture
+from surveycnn.models.card import Card
+
+MIN_SIGMA_Z = 0.002
+"""Narrowest Gaussian of a photo-z mixture: a density without a floor can be driven up without end in training."""
+
+MAX_CONCENTRATION = 100.0
+
+
+def columns_of(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns of `card.schema` in double precision from raw outputs (object, `card.n_outputs`)."""
+    raw = np.asarray(raw, np.float64)
+    return {"lens": _lens, "merger": _merger, "morphology": _morphology, "photoz": _photoz}[card.task](card, raw)
+
+
+def calibrated(card: Card, raw_logit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities at the prior of the training set and at that of the survey, both calibrated.
+
+    ``logit(p') = logit(p) + logit(survey prior) - logit(training prior)``.
+    """
+    assert card.calibration is not None and card.prior is not None  # the card's own check
+    value = raw_logit / card.calibration.temperature + card.calibration.bias
+    shift = logit(card.prior.survey) - logit(card.prior.training)
+    return expit(value), expit(value + shift)
+
+
+def dirichlet_concentrations(raw: np.ndarray) -> np.ndarray:
+    """Concentrations between 1 and 101 from raw outputs of any shape."""
+    return 1 + MAX_CONCENTRATION * expit(raw)
+
+
+def mixture_parameters(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weight, mean and sigma (object, component) of the Gaussians in redshift, heaviest first, from raw outputs (object, 3 K)."""
+    weight_logit, mean, spread = np.split(raw, 3, axis=1)
+    weight = softmax(weight_logit, axis=1)
+    order = np.argsort(-weight, axis=1, kind="stable")
+    sigma = MIN_SIGMA_Z + np.logaddexp(0, spread)
+    return tuple(np.take_along_axis(values, order, axis=1) for values in (weight, mean, sigma))  # type: ignore[return-value]
+
+
+def _lens(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:
+    score, prob = calibrated(card, raw[:, 0])
+    return {"lens_logit": raw[:, 0], "lens_score": score, "lens_prob": prob}
+
+
+def _merger(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:
+    score, prob = calibrated(card, raw[:, 0])
+    mean, scale = card.outputs.time_mean, card.outputs.time_scale
+    return {
+        "merger_logit": raw[:, 0],
+        "merger_score": score,
+        "merger_prob": prob,
+        "merger_time": mean + scale * raw[:, 1],
+        "merger_time_err": scale * np.exp(0.5 * np.clip(raw[:, 2], -10, 10)),
+    }
+
+
+def _morphology(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:
+    columns, start = {}, 0
+    for question, answers in card.outputs.questions.items():
+        concentration = dirichlet_concentrations(raw[:, start : start + len(answers)])
+        fraction = concentration / concentration.sum(axis=1, keepdims=True)
+        for index, answer in enumerate(answers):
+            columns[f"morph_{question}_{answer}"] = fraction[:, index]
+            columns[f"morph_{question}_{answer}_conc"] = concentration[:, index]
+        start += len(answers)
+    return columns
+
+
+def _photoz(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:
+    parameters = mixture_parameters(raw)
+    columns = {
+        "z_phot": mixture.quantile(0.5, *parameters),
+        "z_phot_lo": mixture.quantile(0.16, *parameters),
+        "z_phot_hi": mixture.quantile(0.84, *parameters),
+        "z_mode": mixture.mode(*parameters),
+    }
+    return columns | dict(zip(("pz_weight", "pz_mean", "pz_sigma"), parameters, strict=True))

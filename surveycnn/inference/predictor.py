@@ -1,0 +1,189 @@
+"""The predictor: stamps in nJy in, columns of the catalog out; scaling, padding and calibration happen inside.
+
+It stands between the stamps of a tile and its rows; the flows, the Python API and the training's evaluation all use this one.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from surveycnn.errors import InputError, ModelError
+from surveycnn.inference import engines
+from surveycnn.inference.heads import columns_of
+from surveycnn.inference.scaling import scale_stamps
+from surveycnn.models.card import Card
+from surveycnn.models.package import GOLDEN_FILE, golden_difference, load_package, package_folder, read_golden
+from surveycnn.schema import Schema
+
+GOLDEN_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02}
+"""Allowed difference of an engine's raw outputs from the golden ones, by the precision of its arithmetic."""
+
+_DEVICE = threading.Lock()
+"""One batch at a time in a process: an engine uses all cores, or the one GPU, that the process has."""
+
+
+class Predictor:
+    """A model package on an engine. Safe to use from several threads.
+
+    Attributes
+    ----------
+    card
+        What the model takes and gives.
+    schema
+        Columns of what :meth:`predict` gives.
+    """
+
+    def __init__(self, card: Card, model: Any, *, kind: str, precision: str, batch_size: int, n_threads: int | None = None):
+        self.card = card
+        self.schema: Schema = card.schema
+        self._model, self._n_threads = model, n_threads
+        self._engine = self._compile(kind, precision, batch_size)
+
+    def __repr__(self) -> str:
+        kind, precision, batch_size = self._engine.kind, self._engine.precision, self._engine.batch_size
+        return f"Predictor({self.card.name!r}, engine={kind!r}, precision={precision!r}, batch_size={batch_size})"
+
+    @property
+    def engine(self) -> engines.Engine:
+        """The engine in use: its kind, precision and batch size."""
+        return self._engine
+
+    def predict(self, stamps: np.ndarray) -> xr.Dataset:
+        """Columns of :attr:`schema`, one row per stamp; they do not depend on which stamps come in one call.
+
+        Parameters
+        ----------
+        stamps
+            (object, y, x, band) float, nJy per pixel of `card.pixel_scale`, sky-subtracted, bands as in `card.bands`.
+            NaN = no data. Larger stamps are cut at the centre.
+
+        Returns
+        -------
+        xr.Dataset
+            Rows are NaN where more than half of a stamp has no data.
+
+        Raises
+        ------
+        InputError
+            Where the array is no stack of stamps, has other bands, or is smaller than the model's stamps.
+        """
+        stamps = self._cut(np.asarray(stamps))
+        columns = columns_of(self.card, self._raw(stamps))
+        columns = {name: np.asarray(columns[name], variable.dtype) for name, variable in self.schema.items()}
+        blank = np.isnan(stamps).mean(axis=(1, 2, 3)) > 0.5
+        for values in columns.values():
+            values[blank] = np.nan
+        return self.schema.dataset(columns)
+
+    def predict_raw(self, stamps: np.ndarray) -> np.ndarray:
+        """Raw outputs (object, `card.n_outputs`) float32 of the network, for the training and the checks."""
+        return self._raw(self._cut(np.asarray(stamps)))
+
+    def check_golden(self, folder: str | Path) -> None:
+        """Raise ModelError unless this engine gives the golden outputs of the package in `folder`, scaling included."""
+        stamps, _, expected = read_golden(folder, self.card)
+        difference = golden_difference(self._raw(stamps), expected)
+        allowed = GOLDEN_TOLERANCE[self._engine.precision]
+        if difference > allowed:
+            raise ModelError(
+                f"model package {str(folder)!r} is refused: the engine {self._engine.kind!r} gives outputs that differ from "
+                f"{GOLDEN_FILE} by {difference:.2g}, allowed are {allowed:.2g}"
+            )
+
+    def _cut(self, stamps: np.ndarray) -> np.ndarray:
+        size, n_bands = self.card.stamp_px, len(self.card.bands)
+        if stamps.ndim != 4 or stamps.dtype.kind not in "fiu":
+            raise InputError(f"stamps have shape {stamps.shape} and dtype {stamps.dtype}, expected numbers (object, y, x, band)")
+        if stamps.shape[3] != n_bands:
+            raise InputError(
+                f"stamps have {stamps.shape[3]} bands along the last axis, "
+                f"but model {self.card.name!r} takes {n_bands}: {', '.join(self.card.bands)}"
+            )
+        if min(stamps.shape[1:3]) < size:
+            raise InputError(
+                f"stamps have {stamps.shape[1]} x {stamps.shape[2]} px, but model {self.card.name!r} needs {size} x {size}"
+            )
+        y, x = ((length - size) // 2 for length in stamps.shape[1:3])
+        return stamps[:, y : y + size, x : x + size].astype(np.float32, copy=False)
+
+    def _raw(self, stamps: np.ndarray) -> np.ndarray:
+        out, start = np.empty((len(stamps), self.card.n_outputs), np.float32), 0
+        while start < len(stamps):
+            engine = self._engine
+            chunk = scale_stamps(stamps[start : start + engine.batch_size], self.card.scaling, self.card.bands)
+            padded = np.zeros((engine.batch_size, *chunk.shape[1:]), np.float32)
+            padded[: len(chunk)] = chunk
+            try:
+                with _DEVICE:
+                    raw = engine(padded)
+            except engines.OutOfDeviceMemory as error:
+                self._halve(engine, error)
+                continue
+            out[start : start + len(chunk)] = raw[: len(chunk)]
+            start += len(chunk)
+        return out
+
+    def _halve(self, engine: engines.Engine, error: Exception) -> None:
+        """Replace an engine whose batch does not fit by one of half the batch, unless another thread has done so."""
+        if engine.batch_size == 1:
+            raise ModelError(f"one stamp of model {self.card.name!r} does not fit into the device's memory") from error
+        with _DEVICE:
+            if self._engine is engine:
+                self._engine = self._compile(engine.kind, engine.precision, engine.batch_size // 2)
+
+    def _compile(self, kind: str, precision: str, batch_size: int) -> engines.Engine:
+        return engines.make_engine(kind, self._model, batch_size=batch_size, precision=precision, n_threads=self._n_threads)
+
+
+def load_model(
+    name_or_path: str | Path,
+    engine: str = "auto",
+    precision: str = "auto",
+    batch_size: str | int = "auto",
+    n_threads: int | None = None,
+) -> Predictor:
+    """Predictor of a shipped model or of the package at a path, verified on the engine that will run it.
+
+    Parameters
+    ----------
+    engine
+        ``auto``, ``tensorflow``, ``openvino``, ``jax`` or ``torch``; auto takes the fastest that is installed.
+    precision
+        ``auto`` is float32 everywhere, so that machines agree; ``bfloat16`` is faster with OpenVINO on CPUs that have it.
+    batch_size
+        Stamps per forward pass, ``auto`` is 64 on a CPU and 512 on a GPU. Stamps are padded to it.
+    n_threads
+        CPU threads of the engine; None takes all cores that the process may use.
+
+    Raises
+    ------
+    ModelError
+        Where the package fails its own card or golden file, or the engine is not to be had.
+    """
+    folder = package_folder(name_or_path)
+    kind = engines.resolve_kind(engine)
+    engines.limit_threads(n_threads)
+    card, model = load_package(folder, golden=False)
+    predictor = Predictor(
+        card,
+        model,
+        kind=kind,
+        precision="float32" if precision == "auto" else precision,
+        batch_size=_batch_size(batch_size),
+        n_threads=n_threads,
+    )
+    predictor.check_golden(folder)
+    return predictor
+
+
+def _batch_size(batch_size: str | int) -> int:
+    if batch_size == "auto":
+        return engines.GPU_BATCH if engines.has_gpu() else engines.CPU_BATCH
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ModelError(f"batch_size is {batch_size!r}, expected auto or a whole number from 1")
+    return batch_size

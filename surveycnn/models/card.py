@@ -1,0 +1,225 @@
+"""The card of a model: what it takes, what it gives, what it was trained on and how well it does.
+
+Read by the plan and the catalog without TensorFlow; a key that is not known here is refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from surveycnn.catalogs.columns import lens_columns, merger_columns, morphology_columns, photoz_columns
+from surveycnn.errors import ModelError
+from surveycnn.schema import Schema
+
+CARD_FILE = "card.yaml"
+MAX_CARD_BYTES = 1_000_000
+
+Task = Literal["lens", "morphology", "merger", "photoz"]
+Probability = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class _Part(BaseModel):
+    """Base of the card and its parts: immutable, no unknown keys, no NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Scaling(_Part):
+    """How fluxes become what the network sees: ``asinh(flux / softening)`` in each band."""
+
+    kind: Literal["asinh"] = "asinh"
+    softening: dict[str, Positive]
+    """nJy per pixel of each band, near the noise of the sky."""
+
+
+class Outputs(_Part):
+    """What the numbers of the network's last layer stand for."""
+
+    questions: dict[Word, Annotated[list[Word], Field(min_length=2)]] | None = None
+    """Morphology: answers of each question, in the order of the outputs."""
+    n_components: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Photo-z: Gaussians in the mixture."""
+    time_mean: float | None = None
+    """Merger: Myr that a time output of 0 stands for."""
+    time_scale: Positive | None = None
+    """Merger: Myr that a time output of 1 is away from `time_mean`."""
+
+
+class Prior(_Part):
+    """Fraction of positives, on which a probability depends."""
+
+    training: Probability
+    survey: Probability
+
+
+class Calibration(_Part):
+    """``score = sigmoid(logit / temperature + bias)``, fitted on a validation set."""
+
+    temperature: Positive = 1.0
+    bias: float = 0.0
+
+
+class Domain(_Part):
+    """Range of the training set, outside which a source is flagged."""
+
+    band: str
+    """Band of the magnitudes."""
+    magnitude: tuple[float, float]
+    """AB magnitudes, brightest and faintest."""
+    seeing_arcsec: tuple[float, float] | None = None
+    depth: str = ""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Domain:
+        if not self.magnitude[0] < self.magnitude[1]:
+            raise ValueError(f"domain.magnitude is {list(self.magnitude)}, expected [brightest, faintest]")
+        return self
+
+
+class Training(_Part):
+    """How the weights came about."""
+
+    simulation: str
+    seed: int
+    n: Annotated[int, Field(ge=0)]
+    """Stamps in the training set, before augmentation."""
+    command: str
+    epochs: Annotated[int, Field(ge=0)] = 0
+
+
+class Metric(_Part):
+    """One measured figure."""
+
+    value: float
+    definition: str
+    n: Annotated[int, Field(ge=0)]
+    interval: tuple[float, float] | None = None
+    """16 and 84 % of the bootstrap."""
+
+
+class Card(_Part):
+    """All that is known about a model package."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    version: str
+    task: Task
+    bands: Annotated[list[str], Field(min_length=1)]
+    pixel_scale: Positive
+    """arcsec per pixel."""
+    stamp_px: Annotated[int, Field(ge=8, le=1024)]
+    flux_unit: Literal["nJy"] = "nJy"
+    scaling: Scaling
+    outputs: Outputs = Outputs()
+    prior: Prior | None = None
+    calibration: Calibration | None = None
+    domain: Domain | None = None
+    training: Training
+    metrics: dict[str, Metric] = {}
+    n_weights: Annotated[int, Field(ge=0)] = 0
+    activation_bytes: Annotated[int, Field(ge=0)] = 0
+    """Bytes of all layers' outputs for one stamp: an upper bound of what a forward pass keeps per stamp."""
+    licence: str
+    keras: str
+    """Version that wrote ``model.keras``."""
+    sha256: dict[str, Digest] = {}
+    notes: str = ""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Card:
+        if len(set(self.bands)) != len(self.bands):
+            raise ValueError(f"bands {self.bands} name a band twice")
+        if set(self.scaling.softening) != set(self.bands):
+            raise ValueError(f"scaling.softening has the bands {sorted(self.scaling.softening)}, expected {self.bands}")
+        missing = [key for key in _NEEDED[self.task] if _lookup(self, key) is None]
+        if missing:
+            raise ValueError(f"a {self.task} model needs {', '.join(missing)}")
+        return self
+
+    @property
+    def n_outputs(self) -> int:
+        """Numbers that the network gives per stamp.
+
+        Lens: the logit. Merger: logit, scaled time, log variance of the scaled time. Morphology: one per answer.
+        Photo-z: weights (as logits), means and widths of the Gaussians.
+        """
+        if self.task == "morphology":
+            return sum(map(len, self.outputs.questions.values()))
+        return {"lens": 1, "merger": 3, "photoz": 3 * (self.outputs.n_components or 0)}[self.task]
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(y, x, band) of one stamp."""
+        return (self.stamp_px, self.stamp_px, len(self.bands))
+
+    @property
+    def schema(self) -> Schema:
+        """Columns that the model gives."""
+        if self.task == "morphology":
+            return Schema(morphology_columns(self.outputs.questions))
+        if self.task == "photoz":
+            return Schema(photoz_columns(self.outputs.n_components))
+        return Schema({"lens": lens_columns, "merger": merger_columns}[self.task]())
+
+
+_NEEDED: dict[str, tuple[str, ...]] = {
+    "lens": ("prior", "calibration"),
+    "merger": ("prior", "calibration", "outputs.time_mean", "outputs.time_scale"),
+    "morphology": ("outputs.questions",),
+    "photoz": ("outputs.n_components",),
+}
+
+
+def _lookup(card: Card, key: str) -> Any:
+    value: Any = card
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def read_card(folder: str | Path) -> Card:
+    """Card of the model package in `folder`.
+
+    Raises
+    ------
+    ModelError
+        Where the folder or its card is missing, not YAML, or has a key or value that cannot be used.
+    """
+    path = Path(folder) / CARD_FILE
+    if not path.is_file():
+        raise ModelError(f"no model package at {str(folder)!r}: {CARD_FILE} is missing; expected a folder with {CARD_FILE}")
+    if path.stat().st_size > MAX_CARD_BYTES:
+        raise ModelError(f"{str(path)!r} has {path.stat().st_size} bytes, expected at most {MAX_CARD_BYTES}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ModelError(f"{str(path)!r} is not YAML: {error}") from error
+    try:
+        return Card.model_validate(values)
+    except ValidationError as error:
+        raise ModelError(f"{str(path)!r} cannot be used: {_findings(error)}") from error
+
+
+def _findings(error: ValidationError) -> str:
+    """The findings of pydantic on one line, with the allowed keys where one is unknown."""
+    texts = []
+    for finding in error.errors():
+        where = ".".join(map(str, finding["loc"])) or "card"
+        text = "unknown key" if finding["type"] == "extra_forbidden" else finding["msg"].removeprefix("Value error, ")
+        texts.append(f"{where}: {text}")
+    if any(finding["type"] == "extra_forbidden" and len(finding["loc"]) == 1 for finding in error.errors()):
+        texts.append(f"allowed keys are {', '.join(Card.model_fields)}")
+    return "; ".join(texts)
+
+
+def write_card(folder: str | Path, card: Card) -> None:
+    """Write ``card.yaml`` into `folder`, keys in the order of the class, absent values left out."""
+    values = card.model_dump(mode="json", exclude_none=True)
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
+    (Path(folder) / CARD_FILE).write_text(text, encoding="utf-8")

@@ -1,0 +1,31 @@
+"""The Galaxy Zoo classifier: concentrations of a Dirichlet distribution over the answers of each question."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from surveycnn.models.backend import import_keras
+from surveycnn.models.blocks import dense_head, residual_features
+
+QUESTIONS: dict[str, list[str]] = {
+    "smooth_or_featured": ["smooth", "featured_or_disk", "artifact"],
+    "how_rounded": ["round", "in_between", "cigar"],
+    "disk_edge_on": ["yes", "no"],
+    "has_spiral_arms": ["yes", "no"],
+    "bar": ["strong", "weak", "no"],
+    "bulge_size": ["dominant", "large", "moderate", "small", "none"],
+}
+"""Questions with their answers, in the order of the outputs."""
+
+
+def build_morphology(
+    n_outputs: int, stamp_px: int = 64, n_bands: int = 3, widths: tuple[int, ...] = (16, 32, 64, 96), dropout: float = 0.2
+) -> Any:
+    """Keras model from scaled stamps (object, y, x, band) to one number per answer (object, `n_outputs`).
+
+    A concentration is ``1 + 100 sigmoid(output)``, between 1 and 101 (Walmsley et al. 2022, arXiv 2102.08414).
+    """
+    keras = import_keras()
+    inputs = keras.Input((stamp_px, stamp_px, n_bands), name="stamps")
+    raw = dense_head(residual_features(inputs, widths), n_outputs, dropout=dropout, bias=[-3.0] * n_outputs)
+    return keras.Model(inputs, raw, name="morphology")
