@@ -95,5 +95,7 @@ def photoz_columns(n_components: int) -> list[Variable]:
         Variable("z_mode", "f4", "mode of the PDF", ucd="src.redshift.phot"),
         Variable("pz_weight", "f4", "weights of the Gaussians of the PDF, sum 1", ucd="stat.weight", **mixture),
         Variable("pz_mean", "f4", "means of the Gaussians of the PDF", ucd="src.redshift.phot;stat.mean", **mixture),
-        Variable("pz_sigma", "f4", "standard deviations of the Gaussians of the PDF", ucd="src.redshift.phot;stat.stdev", **mixture),
+        Variable(
+            "pz_sigma", "f4", "standard deviations of the Gaussians of the PDF", ucd="src.redshift.phot;stat.stdev", **mixture
+        ),
     ]
