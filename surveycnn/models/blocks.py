@@ -10,13 +10,16 @@ from surveycnn.models.backend import import_keras
 WIDTHS = (16, 32, 64, 96)
 """Channels of the four stages: 0.06 GFLOP for a 64 px stamp, 0.6 million weights."""
 
+BN_MOMENTUM = 0.95
+"""Running means follow within some 50 batches, so that short trainings can be judged."""
+
 
 def residual_block(x: Any, width: int, stride: int = 1) -> Any:
     """Two pre-activated 3x3 convolutions beside a shortcut (He et al. 2016, arXiv 1603.05027, figure 4e)."""
     layers = import_keras().layers
-    activated = layers.Activation("relu")(layers.BatchNormalization()(x))
+    activated = layers.Activation("relu")(layers.BatchNormalization(momentum=BN_MOMENTUM)(x))
     y = layers.Conv2D(width, 3, stride, padding="same", use_bias=False, kernel_initializer="he_normal")(activated)
-    y = layers.Activation("relu")(layers.BatchNormalization()(y))
+    y = layers.Activation("relu")(layers.BatchNormalization(momentum=BN_MOMENTUM)(y))
     y = layers.Conv2D(width, 3, padding="same", use_bias=False, kernel_initializer="he_normal")(y)
     if stride != 1 or x.shape[-1] != width:
         x = layers.Conv2D(width, 1, stride, use_bias=False, kernel_initializer="he_normal")(activated)
@@ -34,7 +37,7 @@ def residual_features(x: Any, widths: Sequence[int] = WIDTHS, depth: int = 2) ->
     for stage, width in enumerate(widths):
         for block in range(depth):
             x = residual_block(x, width, stride=2 if stage > 0 and block == 0 else 1)
-    x = layers.Activation("relu")(layers.BatchNormalization()(x))
+    x = layers.Activation("relu")(layers.BatchNormalization(momentum=BN_MOMENTUM)(x))
     return layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)])
 
 

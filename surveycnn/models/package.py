@@ -83,7 +83,9 @@ def save_package(folder: str | Path, model: Any, card: Card, stamps: np.ndarray,
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD_FILE).unlink(missing_ok=True)  # a package without a card is no package: the card comes last
     _check_shapes(model, card)
-    model.save(folder / MODEL_FILE, include_optimizer=False)
+    bare = type(model).from_config(model.get_config())  # without the optimizer and the loss, which are no part of a network
+    bare.set_weights(model.get_weights())
+    bare.save(folder / MODEL_FILE)
     raw = np.asarray(keras.ops.convert_to_numpy(model(inputs, training=False)), np.float32)
     np.savez_compressed(folder / GOLDEN_FILE, stamps=np.float32(stamps), inputs=np.float32(inputs), raw=raw)
     digests = {name: _sha256(folder / name) for name in (MODEL_FILE, GOLDEN_FILE)}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from surveycnn.models.backend import import_keras
-from surveycnn.models.blocks import dense_head, residual_features
+from surveycnn.models.blocks import BN_MOMENTUM, dense_head, residual_features
 
 APERTURE_SIGMAS_PX = (1.5, 3.0, 5.0, 8.0)
 """Widths of the Gaussian windows with which the learned apertures start."""
@@ -52,8 +52,10 @@ def build_photoz(
     keras = import_keras()
     layers = keras.layers
     inputs = keras.Input((stamp_px, stamp_px, n_bands), name="stamps")
-    colours = layers.BatchNormalization()(aperture_colours(inputs))
-    features = layers.Concatenate()([colours, layers.BatchNormalization()(residual_features(inputs, widths, depth=1))])
+    colours = layers.BatchNormalization(momentum=BN_MOMENTUM)(aperture_colours(inputs))
+    features = layers.Concatenate()(
+        [colours, layers.BatchNormalization(momentum=BN_MOMENTUM)(residual_features(inputs, widths, depth=1))]
+    )
     for width in (192, 96):
         features = layers.Dense(width, activation="relu", kernel_initializer="he_normal")(features)
     bias = [0.0] * n_components + list(start) + [-1.5] * n_components

@@ -1,0 +1,1 @@
+"""Fitting the networks to simulations, and measuring how well they do."""

@@ -1,0 +1,166 @@
+"""Training sets: simulated stamps kept on disk, the targets of each task, and augmented batches of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surveycnn.inference.scaling import scale_stamps
+from surveycnn.models.backend import import_keras
+from surveycnn.models.card import Card
+from surveycnn.models.morphology import QUESTIONS
+
+MAX_SHIFT_PX = 2
+EXTRA_NOISE = 0.7
+"""Widest added noise, in units of the softening: the survey's depth varies more than the simulation's."""
+ZEROPOINT_ERROR = 0.01
+
+
+@dataclass(frozen=True)
+class LabelledStamps:
+    """Stamps with what is to be learned from them."""
+
+    task: str
+    bands: tuple[str, ...]
+    stamps: np.ndarray
+    """(object, y, x, band) float32 nJy, NaN = no data; may be a memory map."""
+    labels: dict[str, np.ndarray] = field(default_factory=dict)
+    """One array per label, objects along the first axis; for morphology the votes (object, answer) of each question."""
+    truth: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.stamps)
+
+
+def simulated(task: str, n: int, *, seed: int, conditions: str, folder: Path, n_workers: int = 1) -> LabelledStamps:
+    """Simulated stamps, kept under `folder` and read from there the next time."""
+    home = folder / f"{task}-{conditions}-seed{seed}-n{n}"
+    if not (home / "set.json").is_file():
+        from surveycnn.simulation.stamps import simulate_stamps
+
+        drawn = simulate_stamps(task, n, seed=seed, conditions=conditions, n_workers=n_workers)
+        write_set(home, LabelledStamps(task, tuple(drawn.bands), drawn.stamps, dict(drawn.labels), dict(drawn.truth)))
+    return read_set(home)
+
+
+def write_set(home: Path, data: LabelledStamps) -> None:
+    """Write a set into the folder `home`; ``set.json`` comes last and marks it complete."""
+    home.mkdir(parents=True, exist_ok=True)
+    np.save(home / "stamps.npy", data.stamps)
+    for part in ("labels", "truth"):
+        np.savez(home / f"{part}.npz", **getattr(data, part))
+    temporary = home / "set.json.part"
+    temporary.write_text(json.dumps({"task": data.task, "bands": data.bands}))
+    os.replace(temporary, home / "set.json")
+
+
+def read_set(home: Path) -> LabelledStamps:
+    """The set in the folder `home`, its stamps as a memory map."""
+    about = json.loads((home / "set.json").read_text())
+    parts = []
+    for part in ("labels", "truth"):
+        with np.load(home / f"{part}.npz", allow_pickle=False) as arrays:
+            parts.append({name: arrays[name] for name in arrays.files})
+    return LabelledStamps(about["task"], tuple(about["bands"]), np.load(home / "stamps.npy", mmap_mode="r"), *parts)
+
+
+def targets_of(data: LabelledStamps, card: Card) -> np.ndarray:
+    """Targets (object, value) float32 as the loss of the task takes them.
+
+    Lens: is it one. Merger: is it one, and the scaled time, 0 for the others. Morphology: votes of all answers.
+    Photo-z: the redshift.
+    """
+    labels = data.labels
+    if data.task == "lens":
+        columns = [labels["is_lens"]]
+    elif data.task == "merger":
+        is_merger = np.asarray(labels["is_merger"], bool)
+        time = (np.asarray(labels["time_myr"]) - card.outputs.time_mean) / card.outputs.time_scale
+        columns = [is_merger, np.where(is_merger, time, 0)]
+    elif data.task == "morphology":
+        columns = list(np.concatenate([labels[question] for question in QUESTIONS], axis=1).T)
+    else:
+        columns = [labels["redshift"]]
+    return np.stack([np.asarray(column, np.float32) for column in columns], axis=1)
+
+
+def sky_noise(data: LabelledStamps, n: int = 1000) -> dict[str, float]:
+    """Noise per pixel (nJy) of each band: median over stamps of the scatter in their outer 4 pixels."""
+    edge = np.ones(data.stamps.shape[1:3], bool)
+    edge[4:-4, 4:-4] = False
+    pixels = np.asarray(data.stamps[:n])[:, edge]
+    scatter = 1.4826 * np.nanmedian(np.abs(pixels - np.nanmedian(pixels, axis=1, keepdims=True)), axis=1)
+    return {band: float(np.nanmedian(scatter[:, index])) for index, band in enumerate(data.bands)}
+
+
+def aperture_magnitudes(stamps: np.ndarray, radius_px: float = 10.0) -> np.ndarray:
+    """AB magnitudes (object, band) in a circle around the centre; NaN where the flux is not positive."""
+    ny, nx = stamps.shape[1:3]
+    y, x = np.ogrid[:ny, :nx]
+    inside = np.hypot(y - (ny - 1) / 2, x - (nx - 1) / 2) <= radius_px
+    flux = np.nansum(np.asarray(stamps)[:, inside], axis=1, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(flux > 0, 31.4 - 2.5 * np.log10(flux), np.nan)
+
+
+def centre_cut(stamps: np.ndarray, size: int) -> np.ndarray:
+    """The central `size` x `size` pixels, as the predictor cuts them."""
+    y, x = ((length - size) // 2 for length in stamps.shape[1:3])
+    return stamps[:, y : y + size, x : x + size]
+
+
+def augment(stamps: np.ndarray, card: Card, rng: np.random.Generator) -> np.ndarray:
+    """Turned, mirrored, shifted, noisier stamps (object, y, x, band) nJy; a copy.
+
+    The order of the objects stays. Stamps are dealt to the eight symmetries of the square at random; those that share
+    one share the shift of up to `MAX_SHIFT_PX` too. What comes in from outside has no data.
+    """
+    out = np.empty_like(stamps)
+    for turn, members in enumerate(np.array_split(rng.permutation(len(stamps)), 8)):
+        turned = np.rot90(stamps[members], turn % 4, axes=(1, 2))
+        turned = turned[:, ::-1] if turn >= 4 else turned
+        out[members] = _shifted(turned, *rng.integers(-MAX_SHIFT_PX, MAX_SHIFT_PX + 1, 2))
+    softening = np.array([card.scaling.softening[band] for band in card.bands], np.float32)
+    width = EXTRA_NOISE * rng.random((len(stamps), 1, 1, 1), np.float32) ** 2 * softening
+    out *= np.float32(1) + np.float32(ZEROPOINT_ERROR) * rng.standard_normal((len(stamps), 1, 1, len(softening)), np.float32)
+    out += width * rng.standard_normal(out.shape, np.float32)
+    return out
+
+
+def _shifted(stamps: np.ndarray, dy: int, dx: int) -> np.ndarray:
+    shifted = np.roll(stamps, (dy, dx), axis=(1, 2))
+    for axis, shift in ((1, dy), (2, dx)):
+        edge = slice(0, shift) if shift > 0 else slice(shift, None) if shift < 0 else slice(0, 0)
+        shifted[(slice(None),) * axis + (edge,)] = np.nan
+    return shifted
+
+
+def batches(data: LabelledStamps, card: Card, *, batch_size: int, seed: int) -> Any:
+    """Keras dataset of augmented, scaled batches with their targets; a batch depends on (seed, epoch, its number) alone.
+
+    The attribute `epoch` is set by the training at the start of each epoch, so that a resumed one goes on where it stopped.
+    """
+    keras = import_keras()
+
+    class Batches(keras.utils.PyDataset):
+        def __init__(self) -> None:
+            super().__init__(workers=1)
+            self.epoch = 0
+            self.targets = targets_of(data, card)
+
+        def __len__(self) -> int:
+            return max(1, len(data) // batch_size)
+
+        def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+            order = np.random.default_rng([seed, self.epoch]).permutation(len(data))
+            members = np.sort(order[index * batch_size : (index + 1) * batch_size])
+            rng = np.random.default_rng([seed, self.epoch, index])
+            stamps = augment(np.array(data.stamps[members]), card, rng)
+            return scale_stamps(centre_cut(stamps, card.stamp_px), card.scaling, card.bands), self.targets[members]
+
+    return Batches()

@@ -1,0 +1,132 @@
+"""What the cards report: each metric with its definition, the number of objects and a bootstrap interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import xarray as xr
+from scipy.stats import kstest, rankdata
+
+from surveycnn.inference import mixture
+from surveycnn.models.card import Metric
+from surveycnn.training.calibration import calibration_error
+
+N_BOOTSTRAP = 200
+
+
+def auroc(score: np.ndarray, is_positive: np.ndarray) -> float:
+    """Probability that a positive scores above a negative, ties counted half; NaN with one class alone.
+
+    >>> auroc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True]))
+    0.75
+    """
+    y = np.asarray(is_positive, bool)
+    n_positive, n_negative = int(y.sum()), int((~y).sum())
+    if not n_positive or not n_negative:
+        return float("nan")
+    return float((rankdata(score)[y].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+
+
+def tpr_at_fp(score: np.ndarray, is_positive: np.ndarray, k: int) -> float:
+    """Largest true positive rate with at most `k` false positives; scores tied with the next negative are not accepted.
+
+    >>> tpr_at_fp(np.array([3.0, 2.0, 2.0, 1.0]), np.array([True, True, False, False]), 0)
+    0.5
+    """
+    y = np.asarray(is_positive, bool)
+    negatives = np.sort(score[~y])[::-1]
+    threshold = negatives[k] if k < negatives.size else -np.inf
+    return float(np.mean(score[y] > threshold))
+
+
+def nmad(dz: np.ndarray) -> float:
+    """Normalised median absolute deviation about the median."""
+    return float(1.4826 * np.median(np.abs(dz - np.median(dz))))
+
+
+def measured(function: Callable[..., float], definition: str, *arrays: np.ndarray, seed: int = 0) -> Metric:
+    """Metric of `function` over objects, with the 16 and 84 % quantiles over resampled sets of objects."""
+    n, rng = len(arrays[0]), np.random.default_rng(seed)
+    values = []
+    for _ in range(N_BOOTSTRAP):
+        members = rng.integers(0, n, n)
+        values.append(function(*(array[members] for array in arrays)))
+    low, high = np.nanquantile(values, [0.16, 0.84])
+    return Metric(value=round(function(*arrays), 6), definition=definition, n=n, interval=(round(low, 6), round(high, 6)))
+
+
+def classifier_metrics(logit: np.ndarray, score: np.ndarray, is_positive: np.ndarray) -> dict[str, Metric]:
+    """Ranking and calibration of a lens or merger classifier on a set at the training prior."""
+    y = np.asarray(is_positive, bool)
+    n_negative = int((~y).sum())
+    found = {"auroc": measured(auroc, "area under the ROC curve, ties counted half", logit, y)}
+    for k in (0, 9, 10):
+        definition = f"true positive rate with at most {k} false positives among {n_negative} negatives"
+        found[f"tpr{k}"] = measured(lambda s, p, k=k: tpr_at_fp(s, p, k), definition, logit, y)
+    definition = "expected calibration error of the score at the training prior, 15 bins of equal counts"
+    found["ece"] = measured(calibration_error, definition, score, y)
+    definition = "fraction right at a score of 0.5, on a set at the training prior"
+    found["accuracy"] = measured(lambda s, p: float(np.mean((s > 0.5) == p)), definition, score, y)
+    return found
+
+
+def time_metrics(time: np.ndarray, time_err: np.ndarray, true_time: np.ndarray) -> dict[str, Metric]:
+    """Staging of true mergers (object,), all in Myr."""
+    definition = "median |time - true time| in Myr, all true mergers"
+    found = {"time_median_error": measured(lambda t, true: float(np.median(np.abs(t - true))), definition, time, true_time)}
+    definition = "scatter (1.4826 MAD) of (time - true time) / time_err, 1 where the errors are right"
+    found["time_pull"] = measured(lambda t, e, true: nmad((t - true) / e), definition, time, time_err, true_time)
+    return found
+
+
+def morphology_metrics(
+    predicted: xr.Dataset, votes: dict[str, np.ndarray], questions: dict[str, list[str]], min_votes: int = 10
+) -> dict[str, Metric]:
+    """Accuracy on confident labels and error of the vote fractions, per question.
+
+    Parameters
+    ----------
+    votes
+        (object, answer) counts of each question.
+    """
+    found = {}
+    for question, answers in questions.items():
+        counts = np.asarray(votes[question], float)
+        asked = counts.sum(axis=1) >= min_votes
+        if not asked.any():
+            continue
+        fraction = counts[asked] / counts[asked].sum(axis=1, keepdims=True)
+        expected = np.stack([predicted[f"morph_{question}_{answer}"].values[asked] for answer in answers], axis=1)
+        text = f"mean |expected - observed vote fraction| over the answers, at least {min_votes} votes"
+        found[f"{question}_fraction_error"] = measured(lambda e, f: float(np.abs(e - f).mean()), text, expected, fraction)
+        sure = fraction.max(axis=1) >= 0.8
+        if sure.any():
+            text = f"fraction of right answers where one has at least 80 % of at least {min_votes} votes"
+            right = lambda e, f: float(np.mean(e.argmax(axis=1) == f.argmax(axis=1)))  # noqa: E731
+            found[f"{question}_accuracy"] = measured(right, text, expected[sure], fraction[sure])
+    return found
+
+
+def photoz_metrics(predicted: xr.Dataset, redshift: np.ndarray) -> dict[str, Metric]:
+    """Point estimates (the median of the PDF) and PDFs against true redshifts (object,)."""
+    z = np.asarray(redshift, float)
+    dz = (predicted["z_phot"].values - z) / (1 + z)
+    parts = [predicted[name].values.astype(float) for name in ("pz_weight", "pz_mean", "pz_sigma")]
+    found = point_metrics(dz)
+    pit = mixture.cdf(z, *parts)
+    found["crps"] = measured(lambda v: float(v.mean()), "mean CRPS of the mixture, closed form", mixture.crps(z, *parts))
+    found["cde_loss"] = measured(lambda v: float(v.mean()), "mean conditional density loss", mixture.cde_loss(z, *parts))
+    found["pit_ks"] = measured(lambda v: float(kstest(v, "uniform").statistic), "KS distance of the PIT from uniform", pit)
+    return found
+
+
+def point_metrics(dz: np.ndarray) -> dict[str, Metric]:
+    """Metrics of dz = (z_phot - z) / (1 + z)."""
+    return {
+        "bias": measured(lambda v: float(v.mean()), "mean dz, dz = (z_phot - z) / (1 + z)", dz),
+        "bias_median": measured(lambda v: float(np.median(v)), "median dz", dz),
+        "sigma_nmad": measured(nmad, "1.4826 median |dz - median dz|", dz),
+        "eta_0.05": measured(lambda v: float(np.mean(np.abs(v) > 0.05)), "fraction |dz| > 0.05", dz),
+        "eta_0.15": measured(lambda v: float(np.mean(np.abs(v) > 0.15)), "fraction |dz| > 0.15", dz),
+    }
