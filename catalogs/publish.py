@@ -17,7 +17,7 @@ import xarray as xr
 
 from surveycnn.catalogs.formats import write_fits, write_zarr
 from surveycnn.catalogs.healpix import healpix_index
-from surveycnn.catalogs.source import FITS, HATS, ZARR, count_rows
+from surveycnn.catalogs.source import COVERAGE, FITS, HATS, PROVENANCE, REPORT, ZARR, count_rows
 from surveycnn.catalogs.swap import replace_entries
 from surveycnn.catalogs.tables import dataset_to_arrow
 from surveycnn.errors import ConfigError, SchemaError, SurveyCNNError
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from mocpy import MOC
 
 FORMATS = ("hats", "zarr", "fits")
-COVERAGE, PROVENANCE, REPORT = "coverage.fits", "provenance.json", "report.html"
 MANAGED = (HATS, ZARR, FITS, COVERAGE, PROVENANCE, REPORT)
 """Every name in the output folder that belongs to the catalog; the rest of the folder is not ours to touch."""
 PARTITION_ROWS = 1_000_000

@@ -23,6 +23,7 @@ from surveycnn.catalogs.regions import Region
 from surveycnn.errors import CatalogError
 
 HATS, ZARR, FITS = "hats", "catalog.zarr", "catalog.fits"
+COVERAGE, PROVENANCE, REPORT = "coverage.fits", "provenance.json", "report.html"
 HATS_MAIN = "sources"
 """Folder of the rows inside the HATS collection."""
 
@@ -64,6 +65,7 @@ class HatsSource:
     """Rows of a HATS collection."""
 
     def __init__(self, hats_dir: Path):
+        self.hats_dir = hats_dir
         self._partitions = hats_partitions(hats_dir)
         self._stored = pq.read_schema(hats_dir / HATS_MAIN / "dataset" / "_common_metadata")
         self.schema = pa.schema([field for field in self._stored if field.name != HEALPIX_COLUMN])

@@ -1,0 +1,102 @@
+"""The sky that was searched, as a MOC: the mosaics' footprints without the tiles that failed and the parts without data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+    from mocpy import MOC
+
+MOC_ORDER = 16
+"""Cells of 3.2 arcsec along the borders."""
+EDGE_POINTS = 16
+"""Points along each side of a rectangle of pixels, to follow its curvature on the sky."""
+
+Window = tuple[int, int, int, int]
+"""y0, y1, x0, x1 of a rectangle of pixels, half-open."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """A mosaic's place on the sky."""
+
+    mosaic: str
+    wcs: WCS
+    ny: int
+    nx: int
+    not_searched: tuple[Window, ...] = ()
+    """Rectangles of pixels that were not searched: tiles that failed, blocks without data."""
+
+    def depth_arcsec(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Distances of pixel positions from the nearest border, arcsec; negative outside."""
+        from astropy.wcs.utils import proj_plane_pixel_scales
+
+        scale_x, scale_y = proj_plane_pixel_scales(self.wcs.celestial) * 3600
+        across = np.minimum(x + 0.5, self.nx - 0.5 - x) * scale_x
+        return np.minimum(across, np.minimum(y + 0.5, self.ny - 0.5 - y) * scale_y)
+
+    def outline(self, window: Window | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Ra and dec in degrees around the mosaic, or around a window of it."""
+        y0, y1, x0, x1 = window or (0, self.ny, 0, self.nx)
+        step = np.arange(EDGE_POINTS) / EDGE_POINTS
+        y = np.concatenate([np.full(EDGE_POINTS, y0), y0 + (y1 - y0) * step, np.full(EDGE_POINTS, y1), y1 + (y0 - y1) * step])
+        x = np.concatenate([x0 + (x1 - x0) * step, np.full(EDGE_POINTS, x1), x1 + (x0 - x1) * step, np.full(EDGE_POINTS, x0)])
+        ra, dec = self.wcs.celestial.all_pix2world(x - 0.5, y - 0.5, 0)
+        on_sky = np.isfinite(ra) & np.isfinite(dec)  # the corners of all-sky projections are not
+        return ra[on_sky], dec[on_sky]
+
+
+def coverage_moc(footprints: Iterable[Footprint], order: int = MOC_ORDER) -> MOC:
+    """MOC of the sky that at least one mosaic has searched.
+
+    Cells cut by the border of a mosaic are inside, cells cut by that of a part that was not searched are outside.
+    """
+    from mocpy import MOC
+
+    total = MOC.new_empty(max_depth=order)
+    for footprint in footprints:
+        searched = _polygon_moc(*footprint.outline(), order)
+        for window in merge_windows(footprint.not_searched):
+            searched = searched.difference(_polygon_moc(*footprint.outline(window), order))
+        total = total.union(searched)
+    return total
+
+
+def _polygon_moc(ra: np.ndarray, dec: np.ndarray, order: int) -> MOC:
+    import astropy.units as u
+    from astropy.coordinates import Latitude, Longitude
+    from mocpy import MOC
+
+    return MOC.from_polygon(Longitude(ra, u.deg), Latitude(dec, u.deg), max_depth=order)
+
+
+def empty_windows(has_data: np.ndarray, block_px: int, ny: int, nx: int) -> list[Window]:
+    """Windows of the blocks of a mosaic that hold no data at all, those beside one another joined.
+
+    Parameters
+    ----------
+    has_data
+        Boolean array (block y, block x), True where a block of `block_px` pixels has data.
+    """
+    windows = []
+    for row, blocks in enumerate(has_data):
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], ~blocks, [False]]).astype(np.int8)))
+        y0, y1 = row * block_px, min((row + 1) * block_px, ny)
+        windows += [(y0, y1, int(x0) * block_px, min(int(x1) * block_px, nx)) for x0, x1 in edges.reshape(-1, 2)]
+    return merge_windows(windows)
+
+
+def merge_windows(windows: Sequence[Window]) -> list[Window]:
+    """The same area in fewer windows: those of equal x range that follow one another in y are joined."""
+    merged: list[Window] = []
+    for window in sorted(windows, key=lambda window: (window[2], window[3], window[0])):
+        if merged and merged[-1][2:] == window[2:] and merged[-1][1] == window[0]:
+            merged[-1] = (merged[-1][0], window[1], *window[2:])
+        else:
+            merged.append(window)
+    return merged

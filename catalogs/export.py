@@ -1,0 +1,130 @@
+"""Query results as files and as objects of other libraries."""
+
+from __future__ import annotations
+
+import html
+import os
+import shutil
+import uuid
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from surveycnn.catalogs.formats import write_fits, write_zarr
+from surveycnn.catalogs.tables import arrow_to_astropy, arrow_to_numpy
+from surveycnn.errors import CatalogError
+
+if TYPE_CHECKING:
+    import lsdb
+    import qp
+
+    from surveycnn.catalogs.query import Catalog
+
+
+def write(table: pa.Table, path: Path) -> Path:
+    """Write a table in the format of the suffix; the file appears whole or not at all, and replaces an older one.
+
+    Raises
+    ------
+    CatalogError
+        For a suffix that is not known or a folder that does not exist.
+    """
+    writer = _WRITERS.get(path.suffix.lower())
+    if writer is None:
+        raise CatalogError(f"cannot write {str(path)!r}: the suffix is {path.suffix!r}, known are {', '.join(_WRITERS)}")
+    if not path.absolute().parent.is_dir():
+        raise CatalogError(f"cannot write {str(path)!r}: there is no folder {str(path.absolute().parent)!r}")
+    if path.is_dir() != (path.suffix == ".zarr") and path.exists():
+        raise CatalogError(f"cannot write {str(path)!r}: something else is there under that name: remove it first")
+    # astropy and others look at the suffix
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        writer(table, temporary)
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink(missing_ok=True)
+    return path
+
+
+def _write_csv(table: pa.Table, path: Path) -> None:
+    """Plain CSV has one value per cell: a column of several becomes name_0, name_1, ..."""
+    arrays, names = [], []
+    for name in table.column_names:
+        values = arrow_to_numpy(table[name])
+        for place, part in enumerate(values.T if values.ndim == 2 else [values]):
+            arrays.append(pa.array(part))
+            names.append(f"{name}_{place}" if values.ndim == 2 else name)
+    arrow_to_astropy(pa.table(arrays, names=names)).write(path, format="ascii.csv")
+
+
+_WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
+    ".fits": write_fits,
+    ".parquet": lambda table, path: pq.write_table(table, path, compression="zstd"),
+    ".csv": _write_csv,
+    ".ecsv": lambda table, path: arrow_to_astropy(table).write(path, format="ascii.ecsv"),
+    ".vot": lambda table, path: arrow_to_astropy(table).write(path, format="votable"),
+    ".zarr": write_zarr,
+}
+
+
+def to_qp(catalog: Catalog) -> qp.Ensemble:
+    """Ensemble of Gaussian mixtures of the rows that have one; source_id, ra and dec go along as ancillary data."""
+    mixture = ["pz_weight", "pz_mean", "pz_sigma"]
+    missing = [name for name in mixture if name not in catalog.published_columns]
+    if missing:
+        raise CatalogError(f"catalog {catalog.name!r} has no columns {missing}: a photo-z model did not run")
+    try:
+        import qp
+    except ImportError:
+        raise CatalogError("qp is not installed: pip install 'surveycnn[qp]'") from None
+    table = catalog.select(["source_id", "ra", "dec", *mixture]).to_arrow()
+    columns = {name: arrow_to_numpy(table[name]) for name in table.column_names}
+    known = np.all([np.isfinite(columns[name]).all(axis=1) for name in mixture], axis=0)
+    if not known.any():
+        raise CatalogError(f"none of the {table.num_rows} rows has a redshift PDF: select others")
+    weights, means, stds = (columns[name][known].astype(np.float64) for name in mixture)
+    ancil = {name: columns[name][known] for name in ("source_id", "ra", "dec")}
+    return qp.Ensemble(qp.mixmod, data={"weights": weights, "means": means, "stds": stds}, ancil=ancil)
+
+
+def to_lsdb(catalog: Catalog) -> lsdb.Catalog:
+    """lsdb catalog: lazy where nothing is selected but columns, else of the rows in memory."""
+    lsdb = import_lsdb()
+    if catalog.hats_path is not None and not catalog.steps:
+        return lsdb.open_catalog(catalog.hats_path, columns=catalog.columns)
+    table = catalog.to_arrow()
+    if not table.num_rows:
+        raise CatalogError("no row is selected: lsdb has no catalog without rows; widen the selection")
+    import pandas as pd
+
+    frame = table.to_pandas(types_mapper=pd.ArrowDtype)
+    return lsdb.from_dataframe(frame, ra_column="ra", dec_column="dec", catalog_name=catalog.name)
+
+
+def import_lsdb():
+    """The lsdb module; its import sets an option that pandas 3.1 deprecates."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The 'mode.chained_assignment' option", category=DeprecationWarning)
+        import lsdb
+    return lsdb
+
+
+def to_html(catalog: Catalog) -> str:
+    """HTML for notebooks: rows, selections and the columns with units and meanings."""
+    from surveycnn.catalogs.query import field_summary
+
+    rows = "".join(
+        "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in field_summary(field)) + "</tr>"
+        for field in catalog.schema
+    )
+    steps = "".join(f"<li>{html.escape(text)}</li>" for text, _ in catalog.steps)
+    head = f"<p><b>Catalog {html.escape(catalog.name)}</b>: {catalog.n_published:,} rows, {len(catalog.columns)} columns</p>"
+    body = "<tr><th>column</th><th>type</th><th>unit</th><th>meaning</th></tr>" + rows
+    return f"{head}<ul>{steps}</ul><details><summary>columns</summary><table>{body}</table></details>"

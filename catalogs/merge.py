@@ -1,0 +1,152 @@
+"""Merges tile results into one table, sorted by position: no row lost, none twice, equal bytes whatever the order of the files.
+
+Between the tile files of a run and `surveycnn.catalogs.publish`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy.spatial import cKDTree
+
+from surveycnn.catalogs.coverage import Footprint
+from surveycnn.catalogs.healpix import healpix_index
+from surveycnn.catalogs.regions import unit_vectors
+from surveycnn.catalogs.tables import arrow_to_numpy, dataset_to_arrow
+from surveycnn.errors import SurveyCNNError
+from surveycnn.schema import Schema
+
+MATCH_ARCSEC = 1.0
+"""Rows of different mosaics closer than this are the same object."""
+
+
+def merge_tiles(paths: Sequence[Path | str], footprints: Sequence[Footprint] = (), schema: Schema | None = None) -> pa.Table:
+    """Rows of all tile files, sorted by HEALPix order-29 index and source_id.
+
+    Parameters
+    ----------
+    paths
+        Parquet files of the finished tiles, in any order.
+    footprints
+        The mosaics, to decide which row of an object is the primary one where they overlap; without them, all rows are.
+    schema
+        Columns of the result; those that a file lacks (a band or model that its mosaic does not have) are NaN, 0, False or "".
+        By default the union of the files' columns, in the order of their names' first appearance in the sorted files.
+
+    Raises
+    ------
+    SurveyCNNError
+        Where a source_id appears twice, columns of two files disagree, or rows are missing; the message names the files.
+    """
+    files = sorted(Path(path) for path in paths)
+    tables = [pq.read_table(path, partitioning=None) for path in files]
+    columns = dataset_to_arrow(schema.empty()).schema if schema is not None else _union(files, tables)
+    filled = [_fill(path, table, columns) for path, table in zip(files, tables, strict=True)]
+    table = pa.concat_tables(filled) if filled else columns.empty_table()
+    expected = sum(pq.read_metadata(path).num_rows for path in files)
+    if table.num_rows != expected:
+        raise SurveyCNNError(f"merged {table.num_rows} rows, but the {len(files)} tile files hold {expected}")
+    if not table.num_rows:
+        return table
+    source_id = table["source_id"].to_numpy()
+    _check_unique(source_id, files, [len(part) for part in tables])
+    order = np.lexsort((source_id, healpix_index(table["ra"].to_numpy(), table["dec"].to_numpy())))
+    return _with_primary(table.take(order).combine_chunks(), footprints)
+
+
+def _union(files: Sequence[Path], tables: Sequence[pa.Table]) -> pa.Schema:
+    """Every column of the tables, with the metadata of the first that has it."""
+    fields: dict[str, pa.Field] = {}
+    for table in tables:
+        for field in table.schema:
+            fields.setdefault(field.name, field)
+    return pa.schema(fields.values())
+
+
+def _fill(path: Path, table: pa.Table, columns: pa.Schema) -> pa.Table:
+    """The table with exactly `columns`; those that it lacks hold fill values."""
+    unknown = [name for name in table.column_names if name not in columns.names]
+    wrong = [field.name for field in table.schema if field.name in columns.names and field.type != columns.field(field.name).type]
+    if unknown or wrong:
+        raise SurveyCNNError(f"tile file {str(path)!r} has unknown columns {unknown}, columns of another type {wrong}")
+    arrays = [
+        table[field.name] if field.name in table.column_names else _fill_values(field.type, table.num_rows) for field in columns
+    ]
+    return pa.table(arrays, schema=columns.remove_metadata())
+
+
+def _fill_values(kind: pa.DataType, n_rows: int) -> pa.Array:
+    if pa.types.is_fixed_size_list(kind):
+        return pa.FixedSizeListArray.from_arrays(_fill_values(kind.value_type, n_rows * kind.list_size), type=kind)
+    value = float("nan") if pa.types.is_floating(kind) else "" if pa.types.is_string(kind) else 0
+    return pa.array(np.full(n_rows, value), type=kind) if value != "" else pa.array([""] * n_rows, type=kind)
+
+
+def _check_unique(source_id: np.ndarray, files: Sequence[Path], counts: Sequence[int]) -> None:
+    """Raise with the ids that appear more than once and the files that hold them."""
+    unique, repeats = np.unique(source_id, return_counts=True)
+    if len(unique) == len(source_id):
+        return
+    twice = unique[repeats > 1]
+    owners = np.repeat(np.arange(len(files)), counts)[np.isin(source_id, twice[:1])]
+    names = sorted({str(files[owner]) for owner in owners})
+    raise SurveyCNNError(f"{len(twice)} source_id appear more than once, for instance {twice[0]} in {names}")
+
+
+def _with_primary(table: pa.Table, footprints: Sequence[Footprint]) -> pa.Table:
+    """The table with is_primary set from the footprints; left as it is without them."""
+    if not footprints or "is_primary" not in table.column_names:
+        return table
+    position = table.column_names.index("is_primary")
+    columns = {name: arrow_to_numpy(table[name]) for name in ("source_id", "ra", "dec", "mosaic", "x", "y")}
+    return table.set_column(position, table.schema.field(position), pa.array(primary_rows(columns, footprints)))
+
+
+def primary_rows(columns: dict[str, np.ndarray], footprints: Sequence[Footprint]) -> np.ndarray:
+    """True for one row of each object of the sky.
+
+    Of rows of different mosaics closer than a match radius, the one that lies deepest in its own mosaic is primary. Rows are
+    visited from the deepest (ties: by mosaic, then source_id), and one is marked unless a primary row of another mosaic is near.
+    So each row that is not primary has a primary one beside it, and no two primary rows of different mosaics match: whichever
+    way the measured positions scatter across the line where two mosaics are equally deep, no object is lost or doubled.
+
+    Parameters
+    ----------
+    columns
+        source_id, ra and dec in degrees, mosaic, x and y in pixels, each of shape (n,).
+    footprints
+        The mosaics that the rows come from.
+    """
+    mosaics = columns["mosaic"].astype(str)
+    primary = np.ones(len(mosaics), dtype=bool)
+    if len(np.unique(mosaics)) < 2:
+        return primary
+    chord = 2 * np.sin(np.radians(MATCH_ARCSEC / 3600) / 2)
+    pairs = cKDTree(unit_vectors(columns["ra"], columns["dec"])).query_pairs(chord, output_type="ndarray")
+    pairs = pairs[mosaics[pairs[:, 0]] != mosaics[pairs[:, 1]]]
+    rank = np.empty(len(mosaics), dtype=np.int64)
+    rank[np.lexsort((columns["source_id"], mosaics, -_depths(mosaics, columns["y"], columns["x"], footprints)))] = np.arange(
+        len(rank)
+    )
+    # (better, worse), by the worse one's rank: whether the better one is primary is known by then
+    pairs = np.where((rank[pairs[:, 0]] < rank[pairs[:, 1]])[:, None], pairs, pairs[:, ::-1])
+    for better, worse in pairs[np.argsort(rank[pairs[:, 1]], kind="stable")]:
+        if primary[better]:
+            primary[worse] = False
+    return primary
+
+
+def _depths(mosaics: np.ndarray, y: np.ndarray, x: np.ndarray, footprints: Sequence[Footprint]) -> np.ndarray:
+    """Distance of each row from the border of its own mosaic, arcsec."""
+    depths = np.zeros(len(mosaics))
+    known = {footprint.mosaic: footprint for footprint in footprints}
+    for mosaic in np.unique(mosaics):
+        if mosaic not in known:
+            raise SurveyCNNError(f"rows come from mosaic {mosaic!r}, which is not among the footprints {sorted(known)}")
+        rows = mosaics == mosaic
+        depths[rows] = known[mosaic].depth_arcsec(y[rows], x[rows])
+    return depths

@@ -1,0 +1,285 @@
+"""Queries on a published catalog: lazy steps, then rows as astropy, pandas, xarray, qp or lsdb objects, or as a file.
+
+Steps are remembered and checked when they are written; rows are read by the method that asks for them, only the columns and the
+partitions of the sky that the steps need.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from surveycnn.catalogs import export
+from surveycnn.catalogs.expression import Expression, parse_condition, unknown_column
+from surveycnn.catalogs.regions import Box, Cone, Polygon, Region
+from surveycnn.catalogs.source import COVERAGE, PROVENANCE, HatsSource, Source, TableSource, open_source
+from surveycnn.catalogs.swap import finish
+from surveycnn.catalogs.tables import arrow_to_astropy, arrow_to_dataset, arrow_to_numpy, field_attrs
+from surveycnn.errors import CatalogError
+
+if TYPE_CHECKING:
+    import lsdb
+    import pandas as pd
+    import qp
+    import xarray as xr
+    from astropy.table import Table
+    from mocpy import MOC
+
+
+@dataclass(frozen=True)
+class Top:
+    """The first `n` rows in descending order of a column; NaN last, ties in the order of the rows."""
+
+    n: int
+    by: str
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        values = arrow_to_numpy(table[self.by])
+        # ~ reverses whole numbers without overflow; NaN sorts last whatever its sign
+        key = -values if values.dtype.kind == "f" else ~values
+        return table.take(np.argsort(key, kind="stable")[: self.n])
+
+
+Step = Region | Expression | Top
+
+
+@dataclass(frozen=True, eq=False)
+class Catalog:
+    """Rows of a catalog, read when asked for.
+
+    Every method that selects gives a new catalog; nothing is changed. Selections apply in the order in which they are written.
+    """
+
+    _source: Source
+    name: str
+    path: Path | None = None
+    """Folder of the catalog; None for a result of a cross-match."""
+    steps: tuple[tuple[str, Step], ...] = ()
+    """Selections so far, each with its text."""
+    _selected: tuple[str, ...] | None = None
+
+    # -- what it is --------------------------------------------------------------------------------------------------------
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns with types, units, UCDs and descriptions."""
+        return pa.schema([self._source.schema.field(name) for name in self.columns])
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns."""
+        return list(self._selected if self._selected is not None else self._source.schema.names)
+
+    @cached_property
+    def _n_rows(self) -> int:
+        if not self.steps:
+            return self._source.count()
+        return sum(table.num_rows for table in self.scan(self._source.schema.names[:1]))
+
+    def __len__(self) -> int:
+        return self._n_rows
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What the run recorded about itself; empty where there is no record."""
+        path = self.path / PROVENANCE if self.path is not None else None
+        return json.loads(path.read_text()) if path is not None and path.is_file() else {}
+
+    @property
+    def coverage(self) -> MOC:
+        """MOC of the sky that was searched."""
+        from mocpy import MOC
+
+        if self.path is None or not (self.path / COVERAGE).is_file():
+            raise CatalogError(f"catalog {self.name!r} has no {COVERAGE}")
+        return MOC.from_fits(self.path / COVERAGE)
+
+    # -- selections --------------------------------------------------------------------------------------------------------
+
+    def cone(self, ra: float, dec: float, radius_arcsec: float) -> Catalog:
+        """Rows within `radius_arcsec` of a position in degrees."""
+        text = f"cone({ra:g}, {dec:g}, {radius_arcsec:g} arcsec)"
+        return self._with(text, Cone(float(ra), float(dec), float(radius_arcsec) / 3600))
+
+    def box(self, ra_min: float, ra_max: float, dec_min: float, dec_max: float) -> Catalog:
+        """Rows between two meridians, eastward from `ra_min` to `ra_max` (over 0 where that is larger), and two parallels."""
+        text = f"box({ra_min:g} to {ra_max:g}, {dec_min:g} to {dec_max:g})"
+        return self._with(text, Box(float(ra_min), float(ra_max), float(dec_min), float(dec_max)))
+
+    def polygon(self, vertices: Sequence[tuple[float, float]]) -> Catalog:
+        """Rows inside a polygon of great circles through (ra, dec) pairs in degrees, convex or not."""
+        return self._with(f"polygon of {len(vertices)} vertices", Polygon.of(vertices))
+
+    def where(self, condition: str) -> Catalog:
+        """Rows for which a condition holds, such as ``"lens_prob > 0.9 and not has_flag('edge')"``.
+
+        Comparisons (chained, too), and, or, not, & | ~, arithmetic, ``in``, indices such as ``pz_weight[0]``, and the
+        functions of :data:`surveycnn.catalogs.expression.FUNCTIONS`. Comparisons with NaN are false, but for ``!=``.
+        """
+        return self._with(f"where {condition}", parse_condition(condition, self._source.schema))
+
+    def top(self, n: int, by: str) -> Catalog:
+        """The `n` rows with the largest values of column `by`, in descending order."""
+        self._check_columns([by])
+        kind = self._source.schema.field(by).type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            raise CatalogError(f"top: column {by!r} is of type {kind}, expected one number per row")
+        if n < 0:
+            raise CatalogError(f"top: {n} rows asked for, expected none or more")
+        return self._with(f"top {n} by {by}", Top(int(n), by))
+
+    def select(self, columns: Sequence[str]) -> Catalog:
+        """The same rows with `columns` only, in this order."""
+        self._check_columns(columns)
+        if not columns or len(set(columns)) < len(columns):
+            raise CatalogError(f"select: columns are {list(columns)!r}, expected at least one, none twice")
+        return replace(self, _selected=tuple(columns))
+
+    def crossmatch(self, other: object, radius_arcsec: float = 1.0, suffix: str = "_other") -> Catalog:
+        """Rows with a position of `other` within `radius_arcsec`, with the nearest one's columns and the separation.
+
+        Parameters
+        ----------
+        other
+            A catalog, its folder, a table (astropy, pandas, Arrow) with columns ra and dec in degrees, or a file of one.
+        suffix
+            Added to the names of the columns of `other`.
+        """
+        from surveycnn.catalogs.crossmatch import crossmatch
+
+        table = crossmatch(self, other, float(radius_arcsec), suffix)
+        return Catalog(TableSource(table), f"{self.name} crossmatch")
+
+    def _with(self, text: str, step: Step) -> Catalog:
+        return replace(self, steps=(*self.steps, (text, step)))
+
+    def _check_columns(self, columns: Sequence[str]) -> None:
+        for name in columns:
+            if name not in self._source.schema.names:
+                raise unknown_column(name, self._source.schema.names)
+
+    # -- rows --------------------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, column: str) -> np.ndarray:
+        self._check_columns([column])
+        return arrow_to_numpy(self.select([column]).to_arrow()[column])
+
+    def to_arrow(self) -> pa.Table:
+        """Arrow table of the rows, units and UCDs as field metadata."""
+        tables = [table.cast(self.schema) for table in self.scan(self.columns)]
+        return pa.concat_tables(tables) if tables else self.schema.empty_table()
+
+    def to_table(self) -> Table:
+        """Astropy table of the rows, with units and descriptions; the UCD in each column's ``meta``."""
+        return arrow_to_astropy(self.to_arrow())
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Data frame of the rows; a mixture's column holds one array per row."""
+        return self.to_arrow().to_pandas()
+
+    def to_xarray(self) -> xr.Dataset:
+        """Dataset of the rows, with units and descriptions as attributes."""
+        return arrow_to_dataset(self.to_arrow())
+
+    def to_qp(self) -> qp.Ensemble:
+        """qp ensemble of the redshift PDFs (Gaussian mixtures); rows without a PDF are left out, source_id tells which remain."""
+        return export.to_qp(self)
+
+    def to_lsdb(self) -> lsdb.Catalog:
+        """lsdb catalog of the rows: the HATS collection itself where nothing is selected, else the result in memory."""
+        return export.to_lsdb(self)
+
+    def write(self, path: str | Path) -> Path:
+        """Write the rows to a .fits, .parquet, .csv, .ecsv, .vot or .zarr file, which appears whole or not at all."""
+        return export.write(self.to_arrow(), Path(path))
+
+    def scan(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Tables of `columns`, selected or not, of the selected rows, in order and one at a time: memory follows the result."""
+        tops = [place for place, (_, step) in enumerate(self.steps) if isinstance(step, Top)]
+        cut = tops[0] + 1 if tops else len(self.steps)
+        streamed, rest = [step for _, step in self.steps[:cut]], [step for _, step in self.steps[cut:]]
+        region = next((step for step in streamed if isinstance(step, Cone | Box | Polygon)), None)
+        needed = list(dict.fromkeys([*columns, *(name for _, step in self.steps for name in _columns_of(step))]))
+        parts = (_apply(table, streamed) for table in self._source.scan(needed, region))
+        if not tops:
+            yield from (part.select(list(columns)) for part in parts)
+            return
+        # the best of each part hold the best of all; only so many rows are ever in memory
+        best: pa.Table | None = None
+        for part in parts:
+            best = self.steps[tops[0]][1](part if best is None else pa.concat_tables([best, part]))
+        if best is not None:
+            yield _apply(best, rest).select(list(columns))
+
+    # -- shown -------------------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        lines = [f"<Catalog {self.name!r}: {self._source.count():,} rows, {len(self.columns)} columns>"]
+        lines += [f"  {text}" for text, _ in self.steps]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return export.to_html(self)
+
+    @property
+    def n_published(self) -> int:
+        """Rows before any selection."""
+        return self._source.count()
+
+    @property
+    def published_columns(self) -> list[str]:
+        """Names of the columns before any selection."""
+        return self._source.schema.names
+
+    @property
+    def hats_path(self) -> Path | None:
+        """Folder of the HATS collection, where the rows come from one."""
+        return self._source.hats_dir if isinstance(self._source, HatsSource) else None
+
+
+def _columns_of(step: Step) -> Sequence[str]:
+    if isinstance(step, Expression):
+        return step.columns
+    return (step.by,) if isinstance(step, Top) else ("ra", "dec")
+
+
+def _apply(table: pa.Table, steps: Sequence[Step]) -> pa.Table:
+    """Rows of `table` that pass all steps, one after another."""
+    for step in steps:
+        if isinstance(step, Top):
+            table = step(table)
+            continue
+        columns = {name: arrow_to_numpy(table[name]) for name in _columns_of(step)}
+        mask = step(columns, table.num_rows) if isinstance(step, Expression) else step.contains(columns["ra"], columns["dec"])
+        if not mask.all():
+            table = table.filter(pa.array(mask))
+    return table
+
+
+def open_catalog(path: str | Path) -> Catalog:
+    """Catalog in the output folder of a survey run, without reading its rows.
+
+    Raises
+    ------
+    CatalogError
+        Where the folder holds no catalog.
+    """
+    folder = Path(path)
+    if folder.is_dir():
+        finish(folder)
+    return Catalog(open_source(folder), folder.resolve().name, folder)
+
+
+def field_summary(field: pa.Field) -> tuple[str, str, str, str]:
+    """Name, type, unit and meaning of a column, for people."""
+    attrs = field_attrs(field)
+    kind = field.type
+    text = f"{kind.value_type}[{kind.list_size}]" if pa.types.is_fixed_size_list(kind) else str(kind)
+    return field.name, text, attrs.get("units", ""), attrs.get("description", "")
