@@ -18,7 +18,7 @@ _PUBLIC = {
     "open_catalog": "surveycnn.catalogs.query",
     "load_model": "surveycnn.inference.predictor",
     "load_config": "surveycnn.config",
-    "run_survey": "surveycnn.flows.survey",
+    "run_survey": "surveycnn.run.survey",
 }
 
 __all__ = ["__version__", *_PUBLIC]

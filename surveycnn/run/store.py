@@ -23,7 +23,18 @@ import pyarrow.parquet as pq
 from surveycnn.errors import ResumeError
 from surveycnn.sky.tiling import Tile
 
-_UNIT_KEY = b"surveycnn.unit_id"
+_RECORD_KEY = b"surveycnn.tile"
+
+
+@dataclass(frozen=True)
+class TileRecord:
+    """What the footer of a finished tile says."""
+
+    n_rows: int
+    seconds: dict[str, float]
+    """Wall-clock seconds of each step."""
+    empty_windows: list[tuple[int, int, int, int]]
+    """y0, y1, x0, x1 of the parts of the core without data, in mosaic pixels."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +55,6 @@ class WorkStore:
 
     def failure_path(self, tile: Tile) -> Path:
         return self.root / "failures" / tile.mosaic / f"{tile.name}.json"
-
-    def timing_path(self) -> Path:
-        return self.root / "timings.json"
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -76,25 +84,28 @@ class WorkStore:
         """Remove everything that a run has put here, and nothing else."""
         for name in ("mosaics", "tiles", "failures"):
             shutil.rmtree(self.root / name, ignore_errors=True)
-        for path in (self.plan_path, self.timing_path()):
-            path.unlink(missing_ok=True)
+        self.plan_path.unlink(missing_ok=True)
 
-    def write_tile(self, tile: Tile, unit_id: str, table: pa.Table) -> Path:
+    def write_tile(self, tile: Tile, unit_id: str, table: pa.Table, record: TileRecord) -> Path:
         """Write the rows of a finished tile; the file appears whole or not at all."""
         path = self.tile_path(tile)
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _UNIT_KEY: unit_id.encode()})
+        footer = json.dumps({"unit_id": unit_id, "seconds": record.seconds, "empty_windows": record.empty_windows})
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _RECORD_KEY: footer.encode()})
         with atomic_path(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")
         self.failure_path(tile).unlink(missing_ok=True)
         return path
 
-    def tile_rows(self, tile: Tile, unit_id: str) -> int | None:
-        """Rows of a finished tile, or None where there is no valid result of this unit."""
+    def tile_record(self, tile: Tile, unit_id: str) -> TileRecord | None:
+        """Record of a finished tile, or None where there is no valid result of this unit."""
         try:
             metadata = pq.read_metadata(self.tile_path(tile))
-        except (OSError, pa.ArrowInvalid):
+            footer = json.loads((metadata.metadata or {})[_RECORD_KEY])
+        except (OSError, KeyError, ValueError, pa.ArrowInvalid):
             return None
-        return metadata.num_rows if (metadata.metadata or {}).get(_UNIT_KEY) == unit_id.encode() else None
+        if footer["unit_id"] != unit_id:
+            return None
+        return TileRecord(metadata.num_rows, footer["seconds"], [tuple(window) for window in footer["empty_windows"]])
 
     def write_failure(self, tile: Tile, state: str, reason: str, details: str) -> None:
         """Record why a tile has no result; `state` is ``failed`` or ``quarantined``."""

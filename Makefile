@@ -1,0 +1,46 @@
+# Everything a user or developer runs; `make demo` and `make test` need only python3, pip and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# No telemetry from any dependency, in tests and demos too.
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.PHONY: demo test test-slow bench gpu-check lint lock clean
+
+demo: $(STAMP)
+	$(BIN)/surveycnn run-flow demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+gpu-check: $(STAMP)
+	$(BIN)/python -m pytest -m gpu -rs
+
+# mypy sees catalogs/ and flows/ inside the package only where it is installed from a wheel.
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	sh tests/typecheck.sh $(BIN)/python
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || { \
+	  echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), but Python 3.11 or 3.12 is needed: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $(STAMP)
+
+# After a change of the dependencies: one lock for both Pythons, from the bounds in pyproject.toml.
+lock:
+	uv pip compile --universal --python-version 3.11 --no-header --no-annotate --extra simulation --extra test pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Prefect flows: glue that calls the functions of :mod:`surveycnn.run` in tasks; no astronomy here."""

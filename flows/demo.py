@@ -1,0 +1,26 @@
+"""Flow: simulate a small survey, run it, and compare the catalog with the truth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from surveycnn.config import SurveyConfig
+from surveycnn.errors import UserError
+from surveycnn.flows.stages import failed, survey_flow
+from surveycnn.flows.survey import survey
+from surveycnn.run.demo import DemoConfig, run_demo
+from surveycnn.run.progress import Progress, open_progress
+
+
+@survey_flow("demo")
+def demo(config: DemoConfig, fresh: bool = False) -> Any:
+    """Simulate a small survey, run it, and compare the catalog with the truth."""
+
+    def subflow(config: SurveyConfig, fresh: bool, progress: Progress) -> Any:
+        return survey(config, fresh=fresh)
+
+    try:
+        with open_progress() as progress:
+            return run_demo(config, fresh=fresh, progress=progress, survey=subflow)
+    except UserError as error:
+        return failed(error)

@@ -1,0 +1,19 @@
+"""Flows that are one long call: what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from surveycnn.errors import UserError
+from surveycnn.flows.stages import failed
+from surveycnn.run.progress import open_progress
+
+
+def run_single(function: Callable[..., Any], config: Any, fresh: bool) -> Any:
+    """Result of `function`, or the state of a flow that the user's input has stopped."""
+    try:
+        with open_progress() as progress:
+            return function(config, fresh=fresh, progress=progress)
+    except UserError as error:
+        return failed(error)

@@ -1,0 +1,105 @@
+"""The stages of a run as Prefect tasks, one per stage and mosaic, with one progress and one table artifact per stage.
+
+Tiles are no Prefect tasks: Prefect manages some 10 to 200 tasks a second, Dask thousands. The tasks here are driver threads
+that feed the run's executor.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
+from prefect.states import Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from surveycnn.errors import UserError
+from surveycnn.run.plan import MosaicPlan
+from surveycnn.run.progress import Progress
+from surveycnn.run.session import Session
+from surveycnn.run.survey import MAX_MOSAICS_AT_ONCE
+
+RETRIES = 2
+"""Of a whole stage of a mosaic: what is finished is not done again."""
+RETRY_SECONDS = 5
+ARTIFACT_SECONDS = 5.0
+
+
+def survey_flow(name: str) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator that makes a function a flow whose tasks share this process's threads."""
+    runner = ThreadPoolTaskRunner(max_workers=MAX_MOSAICS_AT_ONCE)
+    return flow(name=name, task_runner=runner, validate_parameters=True)
+
+
+def submit_stage(
+    stage: str,
+    session: Session,
+    function: Callable[[Session, MosaicPlan], Any],
+    mosaic: MosaicPlan,
+    after: list[PrefectFuture] | None = None,
+) -> PrefectFuture:
+    """Future of a task that runs `function` on `mosaic` once the tasks `after` are done."""
+
+    # A closure: Prefect would walk through, and try to hash, a session that is passed as a parameter.
+    @task(
+        name=f"{stage}-{mosaic.id}",
+        cache_policy=NO_CACHE,
+        retries=RETRIES,
+        retry_delay_seconds=RETRY_SECONDS,
+        retry_condition_fn=_may_be_retried,
+        persist_result=False,
+    )
+    def run_stage() -> Any:
+        return function(session, mosaic)
+
+    return run_stage.submit(wait_for=after)
+
+
+def _may_be_retried(task: Any, run: Any, state: Any) -> bool:
+    """Whether trying again can help: not where the user's input is wrong."""
+    return not isinstance(state.result(raise_on_failure=False), UserError)
+
+
+def failed(error: UserError) -> Any:
+    """State of a flow that the user's input has stopped: the message without a traceback."""
+    return Failed(message=str(error), data=error)
+
+
+def stage_table(stage: str, rows: list[dict[str, Any]]) -> None:
+    """Post the table artifact of a stage."""
+    create_table_artifact(key=f"surveycnn-{stage}", table=rows, description=f"Stage {stage} by mosaic")
+
+
+class ArtifactProgress:
+    """Passes everything on to another progress, and posts one progress artifact per stage, every few seconds at most."""
+
+    def __init__(self, shown: Progress):
+        self._shown = shown
+        self._lock = threading.Lock()
+        self._stages: dict[str, dict[str, Any]] = {}
+
+    def message(self, text: str) -> None:
+        self._shown.message(text)
+
+    def add(self, stage: str, n_units: int) -> None:
+        self._shown.add(stage, n_units)
+        with self._lock:
+            if stage not in self._stages:
+                artifact = create_progress_artifact(progress=0.0, key=f"surveycnn-{stage}-progress", description=f"Stage {stage}")
+                self._stages[stage] = {"artifact": artifact, "done": 0, "total": 0, "posted": time.monotonic()}
+            self._stages[stage]["total"] += n_units
+
+    def advance(self, stage: str, n_units: int = 1) -> None:
+        self._shown.advance(stage, n_units)
+        with self._lock:
+            state = self._stages[stage]
+            state["done"] += n_units
+            now = time.monotonic()
+            if state["done"] == state["total"] or now - state["posted"] > ARTIFACT_SECONDS:
+                state["posted"] = now
+                update_progress_artifact(artifact_id=state["artifact"], progress=100.0 * state["done"] / state["total"])

@@ -1,0 +1,7 @@
+"""``python -m surveycnn``."""
+
+import sys
+
+from surveycnn.cli import main
+
+sys.exit(main())

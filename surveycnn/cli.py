@@ -1,0 +1,118 @@
+"""The command line: parse, call the function that flows and Python users call, print.
+
+Exit codes: 0 done, 1 a fault of ours, 2 the user's input is wrong, 3 finished but some tiles failed, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from surveycnn import __version__
+from surveycnn.errors import UserError
+
+FLOWS = ("survey", "ingest", "infer", "publish", "demo", "simulate", "train", "evaluate")
+EXIT_OK, EXIT_USER, EXIT_PARTIAL, EXIT_INTERRUPTED = 0, 2, 3, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    _quiet_libraries()
+    arguments = _parser().parse_args(argv)
+    try:
+        return _command(arguments.run)(arguments)
+    except UserError as error:
+        print(f"surveycnn: {error}", file=sys.stderr)
+        return EXIT_USER
+    except KeyboardInterrupt:
+        print("surveycnn: interrupted; the same command goes on from here", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output, such as `head`, has gone; Python must not try to flush what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+
+
+def _command(name: str) -> Callable[[argparse.Namespace], int]:
+    """The function ``module:function`` of surveycnn.commands; imported only when it runs, for a prompt `--help`."""
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(f"surveycnn.commands.{module}"), function)
+
+
+def _quiet_libraries() -> None:
+    """No telemetry, and no library's log between our lines; what the user has set stays."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="surveycnn", description="Deep networks over whole survey skies.")
+    parser.add_argument("--version", action="version", version=f"surveycnn {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_run_flow(commands)
+    _add_plan_and_status(commands)
+    _add_query(commands)
+    _add_verify(commands)
+    _add_models(commands)
+    return parser
+
+
+def _add_run_flow(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("run-flow", help="run a flow: " + ", ".join(FLOWS))
+    command.add_argument("name", metavar="NAME", choices=FLOWS, help=", ".join(FLOWS))
+    command.add_argument("config", metavar="CONFIG", nargs="?", help="YAML file")
+    command.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="replace a.b in CONFIG"
+    )
+    command.add_argument("--no-prefect", action="store_true", help="call the same functions without the Prefect engine")
+    command.add_argument("--fresh", action="store_true", help="start over instead of going on")
+    command.set_defaults(run="flow:run")
+
+
+def _add_plan_and_status(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("plan", help="show what would run, before anything runs")
+    command.add_argument("config", metavar="CONFIG", help="YAML file")
+    command.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="replace a.b in CONFIG"
+    )
+    command.add_argument("--json", action="store_true", help="machine-readable")
+    command.set_defaults(run="overview:plan")
+    command = commands.add_parser("status", help="tiles by state")
+    command.add_argument("where", metavar="CONFIG_OR_WORKDIR", help="YAML file, work directory or output folder of a run")
+    command.add_argument("--json", action="store_true", help="machine-readable")
+    command.set_defaults(run="overview:status")
+
+
+def _add_query(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("query", help="rows of a catalog")
+    command.add_argument("catalog", metavar="CATALOG", help="output folder of a run")
+    command.add_argument("--cone", nargs=3, type=float, metavar=("RA", "DEC", "ARCSEC"), help="ICRS degrees and arcsec")
+    command.add_argument("--where", metavar="EXPR", help="for instance 'lens_prob > 0.9 and z_phot < 1'")
+    command.add_argument("--columns", metavar="A,B", help="columns to show or write")
+    command.add_argument("--top", type=int, metavar="N", help="the N largest, of the column --by")
+    command.add_argument("--by", metavar="COLUMN")
+    command.add_argument("-o", "--output", metavar="FILE", help=".fits .parquet .csv .ecsv .vot .zarr")
+    command.set_defaults(run="catalog:query")
+
+
+def _add_verify(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("verify", help="check a catalog: schema, rows, duplicates, digests")
+    command.add_argument("catalog", metavar="CATALOG", help="output folder of a run")
+    command.add_argument("--sample", type=int, default=0, metavar="N", help="also compute N tiles again and compare")
+    command.set_defaults(run="catalog:verify")
+
+
+def _add_models(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("models", help="the models at hand, with their cards")
+    command.add_argument("--json", action="store_true", help="machine-readable")
+    command.set_defaults(run="models:show")
+    actions = command.add_subparsers(metavar="check DIR")
+    check = actions.add_parser("check", help="check a model package before it is trusted")
+    check.add_argument("folder", metavar="DIR")
+    check.set_defaults(run="models:check")

@@ -1,0 +1,66 @@
+"""``surveycnn query`` and ``surveycnn verify``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from surveycnn.catalogs.query import open_catalog
+from surveycnn.catalogs.verify import verify_catalog
+from surveycnn.errors import CatalogError
+
+SHOWN_ROWS = 20
+HEADLINE = (
+    *("source_id", "ra", "dec", "mosaic", "flags"),
+    *("lens_prob", "morph_smooth_or_featured_smooth", "merger_prob", "z_phot", "z_phot_lo", "z_phot_hi"),
+)
+"""Columns that a screen has room for, of those that a catalog has."""
+
+
+def query(arguments: argparse.Namespace) -> int:
+    """Print the rows that are asked for, or write them to a file."""
+    if (arguments.top is None) != (arguments.by is None):
+        raise CatalogError("--top N and --by COLUMN go together")
+    found = open_catalog(arguments.catalog)
+    if arguments.cone:
+        found = found.cone(*arguments.cone)
+    if arguments.where:
+        found = found.where(arguments.where)
+    if arguments.top is not None:
+        found = found.top(arguments.top, by=arguments.by)
+    if arguments.columns:
+        found = found.select([name.strip() for name in arguments.columns.split(",")])
+    if arguments.output:
+        n_rows = len(found)
+        found.write(arguments.output)
+        print(f"{n_rows} rows written to {arguments.output}")
+        return 0
+    _print_rows(found, arguments)
+    return 0
+
+
+def _print_rows(found: Any, arguments: argparse.Namespace) -> None:
+    if not arguments.columns:
+        names = [name for name in (*HEADLINE, arguments.by) if name in found.columns]
+        found = found.select(list(dict.fromkeys(names)))
+    rows = found.to_pandas()
+    shown = rows if arguments.top is not None else rows.head(SHOWN_ROWS)
+    if len(rows):
+        print(shown.to_string(index=False))
+    more = f", the first {SHOWN_ROWS} shown; -o FILE writes all" if len(shown) < len(rows) else ""
+    print(f"{len(rows)} rows{more}", file=sys.stderr)
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Check a catalog; 2 where something is wrong with it."""
+    findings = list(verify_catalog(arguments.catalog))
+    if arguments.sample and not findings:
+        from surveycnn.run.verify import recompute_tiles
+
+        findings += recompute_tiles(arguments.catalog, arguments.sample)
+    for finding in findings:
+        print(f"surveycnn: {finding}", file=sys.stderr)
+    if not findings:
+        print(f"{arguments.catalog}: everything agrees")
+    return 2 if findings else 0

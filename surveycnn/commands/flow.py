@@ -1,0 +1,97 @@
+"""``surveycnn run-flow``: one table says for each flow what configures it, and its function with and without Prefect."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from surveycnn.config import Strict, apply_overrides, load_config, read_yaml, validate_section
+from surveycnn.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class FlowEntry:
+    """Where the parts of a flow are; imported when it runs."""
+
+    config: str
+    """``module:class`` of its configuration; empty for a survey."""
+    plain: str
+    """``module:function`` without Prefect."""
+    engine: str
+    """``module:flow`` with Prefect."""
+
+
+FLOWS = {
+    "survey": FlowEntry("", "surveycnn.run.survey:run_survey", "surveycnn.flows.survey:survey"),
+    "ingest": FlowEntry("", "surveycnn.run.survey:run_ingest", "surveycnn.flows.ingest:ingest"),
+    "infer": FlowEntry("", "surveycnn.run.survey:run_infer", "surveycnn.flows.infer:infer"),
+    "publish": FlowEntry("", "surveycnn.run.survey:run_publish", "surveycnn.flows.publish:publish"),
+    "demo": FlowEntry("surveycnn.run.demo:DemoConfig", "surveycnn.run.demo:run_demo", "surveycnn.flows.demo:demo"),
+    "simulate": FlowEntry(
+        "surveycnn.run.simulate:SimulateConfig", "surveycnn.run.simulate:run_simulate", "surveycnn.flows.simulate:simulate"
+    ),
+    "train": FlowEntry(
+        "surveycnn.training.config:TrainConfig", "surveycnn.training.run:run_train", "surveycnn.flows.train:train"
+    ),
+    "evaluate": FlowEntry(
+        "surveycnn.training.config:EvaluateConfig", "surveycnn.training.run:run_evaluate", "surveycnn.flows.evaluate:evaluate"
+    ),
+}
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run a flow; the exit code says whether all tiles are in the catalog."""
+    entry = FLOWS[arguments.name]
+    config = flow_config(arguments.name, arguments.config, arguments.overrides)
+    result = _run_plain(entry, config, arguments.fresh) if arguments.no_prefect else _run_engine(entry, config, arguments.fresh)
+    print(result.summary() if hasattr(result, "summary") else _summary(result))
+    return 0 if getattr(result, "is_complete", True) else 3
+
+
+def flow_config(name: str, path: str | None, overrides: list[str]) -> Strict:
+    """Configuration of the flow `name` from a file, or from its defaults, and ``key=value`` strings.
+
+    Raises
+    ------
+    ConfigError
+        Where a survey has no file, or a key or value cannot be used.
+    """
+    entry = FLOWS[name]
+    if not entry.config:
+        if path is None:
+            raise ConfigError(f"the flow {name!r} needs a configuration: surveycnn run-flow {name} CONFIG.yaml")
+        return load_config(path, overrides)
+    tree = apply_overrides(read_yaml(Path(path)) if path else {}, overrides)
+    return validate_section(_load(entry.config), tree, path or f"flow {name}")
+
+
+def _run_plain(entry: FlowEntry, config: Strict, fresh: bool) -> Any:
+    from surveycnn.run.progress import open_progress
+
+    with open_progress() as progress:
+        return _load(entry.plain)(config, fresh=fresh, progress=progress)
+
+
+def _run_engine(entry: FlowEntry, config: Strict, fresh: bool) -> Any:
+    if not entry.config:
+        # What can be refused is refused before the engine takes seconds to start, and outside its logs.
+        from surveycnn.run.plan import check_run
+
+        check_run(config)
+    return _load(entry.engine)(config, fresh=fresh)
+
+
+def _load(path: str) -> Callable[..., Any]:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _summary(result: Any) -> str:
+    """A line for results that are plain values."""
+    if isinstance(result, list):
+        return "\n".join(", ".join(f"{key} {value}" for key, value in record.items() if key != "digests") for record in result)
+    return ", ".join(f"{count} tiles {state}" for state, count in result.items()) or "nothing left to do"

@@ -1,0 +1,114 @@
+"""``surveycnn plan`` and ``surveycnn status``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from surveycnn.config import SurveyConfig, load_config
+from surveycnn.errors import ConfigError
+from surveycnn.run.cluster import describe_cluster
+from surveycnn.run.plan import Plan, check_run, make_plan
+from surveycnn.run.resume import planned_config
+from surveycnn.run.status import STATES, RunStatus, run_status
+from surveycnn.run.store import WorkStore
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """Print what would run."""
+    config = load_config(arguments.config, arguments.overrides)
+    planned = check_run(config)
+    record = plan_overview(planned, run_status(planned, WorkStore(config.work_path)))
+    print(json.dumps(record, indent=1) if arguments.json else _plan_text(record))
+    return 0
+
+
+def plan_overview(plan: Plan, status: RunStatus) -> dict[str, Any]:
+    """Plain values that describe a plan and what of it is left to do."""
+    cluster = describe_cluster(plan.config.cluster)
+    needed = plan.memory.per_worker(cluster["threads_per_worker"])
+    return {
+        "name": plan.config.name,
+        "output": str(plan.config.output_path),
+        "work_dir": str(plan.config.work_path),
+        "mosaics": [
+            {
+                "id": mosaic.id,
+                "shape": [mosaic.inputs.ny, mosaic.inputs.nx],
+                "pixel_scale_arcsec": round(mosaic.inputs.pixel_scale, 4),
+                "bands": list(mosaic.inputs.bands),
+                "detection_bands": list(mosaic.detection_bands),
+                "tiles": len(mosaic.grid),
+                "models": [model.name for model in mosaic.models],
+                "skipped_models": mosaic.skipped,
+            }
+            for mosaic in plan.mosaics
+        ],
+        "tiles": plan.n_tiles,
+        "tiles_todo": status.tiles["todo"],
+        "sources": status.n_sources if status.is_finished else None,
+        "bytes_read": plan.bytes_read,
+        "bytes_stored": plan.bytes_stored,
+        "cluster": cluster,
+        "worker_memory_bytes": needed,
+        "worker_device_memory_bytes": plan.memory.per_device,
+        "notes": list(plan.notes),
+    }
+
+
+def _plan_text(record: dict[str, Any]) -> str:
+    cluster, limit = record["cluster"], record["cluster"]["memory_limit_bytes"]
+    lines = [f"survey {record['name']} -> {record['output']} (work in {record['work_dir']})"]
+    for mosaic in record["mosaics"]:
+        ny, nx = mosaic["shape"]
+        lines.append(
+            f"mosaic {mosaic['id']}: {ny} x {nx} px of {mosaic['pixel_scale_arcsec']} arcsec, {mosaic['tiles']} tiles, "
+            f"bands {' '.join(mosaic['bands'])}, detection in {' '.join(mosaic['detection_bands'])}, "
+            f"models {' '.join(mosaic['models'])}"
+        )
+    sources = "not known yet" if record["sources"] is None else record["sources"]
+    of_limit = f" of {_size(limit)}" if limit else ""
+    lines += [
+        f"tiles: {record['tiles']}, to do {record['tiles_todo']}; sources: {sources}",
+        f"input files: {_size(record['bytes_read'])}; chunk store before compression: {_size(record['bytes_stored'])}",
+        f"cluster {cluster['name']}: {cluster['workers']} workers with {cluster['threads_per_worker']} threads; "
+        f"memory per worker about {_size(record['worker_memory_bytes'])}{of_limit}; on a GPU about "
+        f"{_size(record['worker_device_memory_bytes'])} for the forward passes",
+    ]
+    return "\n".join([*lines, *record["notes"]])
+
+
+def _size(n_bytes: int) -> str:
+    """Bytes for people."""
+    value = float(n_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.3g} {unit}"
+        value /= 1024
+    return f"{value:.3g} TiB"
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """Print the tiles of a run by state."""
+    config = _config_of(Path(arguments.where))
+    state = run_status(make_plan(config), WorkStore(config.work_path))
+    if arguments.json:
+        print(json.dumps(state.as_dict(), indent=1))
+        return 0
+    print(", ".join(f"{name} {state.tiles[name]}" for name in STATES) + f"; {state.n_sources} sources")
+    for problem in state.problems:
+        print(f"{problem['state']}: tile {problem['tile']} of mosaic {problem['mosaic']}: {problem['reason']}")
+    return 0
+
+
+def _config_of(where: Path) -> SurveyConfig:
+    """Configuration behind a YAML file, a work directory, or the output folder that holds one."""
+    if where.is_file():
+        return load_config(where)
+    for folder in (where, where / "work"):
+        store = WorkStore(folder)
+        if store.plan_path.is_file():
+            return planned_config(store)
+    raise ConfigError(f"{str(where)!r} is no configuration file and no work directory of a run: check the path")

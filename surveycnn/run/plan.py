@@ -1,0 +1,255 @@
+"""The plan of a run: what will be read, cut, computed and stored, checked before anything starts.
+
+Planning reads headers and model cards only. It is deterministic: the same configuration gives the same work units with the
+same ids, which is what makes a run resumable and its results checkable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from surveycnn import __version__
+from surveycnn.bands import KNOWN_BANDS
+from surveycnn.config import MosaicConfig, SurveyConfig
+from surveycnn.errors import ConfigError
+from surveycnn.models.card import Card
+from surveycnn.models.package import find_card
+from surveycnn.run.cluster import check_cluster
+from surveycnn.run.inputs import MosaicInputs, inspect_mosaic
+from surveycnn.run.memory import MemoryEstimate, estimate_memory
+from surveycnn.sky.tiling import Tile, TileGrid
+from surveycnn.sources.identity import check_mosaic_keys, check_mosaic_size
+
+DEFAULT_DETECTION = ("g", "r", "i")
+
+
+@dataclass(frozen=True)
+class WorkUnit:
+    """One tile to process, with the id that its result must carry."""
+
+    tile: Tile
+    unit_id: str
+
+
+@dataclass(frozen=True)
+class ModelUse:
+    """A model that runs on a mosaic, and the mosaic's bands that it is given."""
+
+    reference: str
+    """Name of a shipped model or path of a package."""
+    name: str
+    task: str
+    bands: tuple[str, ...]
+    """Bands of the mosaic in the order of the card's bands."""
+    sha256: str
+
+
+@dataclass(frozen=True)
+class MosaicPlan:
+    """What happens to one mosaic."""
+
+    inputs: MosaicInputs
+    grid: TileGrid
+    detection_bands: tuple[str, ...]
+    models: tuple[ModelUse, ...]
+    skipped: dict[str, str]
+    """Reason for each model that does not run."""
+
+    @property
+    def id(self) -> str:
+        return self.inputs.id
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All work of a run; units are made on demand, so that a million of them need no memory."""
+
+    config: SurveyConfig
+    mosaics: tuple[MosaicPlan, ...]
+    cards: dict[str, Card]
+    """Card of each model, by reference."""
+    notes: tuple[str, ...] = ()
+    memory: MemoryEstimate = field(default_factory=lambda: MemoryEstimate({}))
+
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """Everything that the result depends on, as plain values; two runs with equal fingerprints give equal catalogs."""
+        config = self.config
+        return {
+            "version": __version__,
+            "tiling": config.tiling.model_dump(mode="json"),
+            "detection": config.detection.model_dump(mode="json"),
+            "precision": config.engine.precision,
+            "bands": dict(sorted(config.bands.items())),
+            "models": {reference: card.sha256["model.keras"] for reference, card in self.cards.items()},
+            "mosaics": {mosaic.id: mosaic.inputs.fingerprint() for mosaic in self.mosaics},
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the fingerprint, hexadecimal."""
+        return hashlib.sha256(json.dumps(self.fingerprint, sort_keys=True).encode()).hexdigest()
+
+    def units(self, mosaic: MosaicPlan) -> Iterator[WorkUnit]:
+        """The work units of one mosaic, row by row."""
+        for tile in mosaic.grid:
+            name = f"{self.digest}/{tile.mosaic}/{tile.name}"
+            yield WorkUnit(tile, hashlib.sha256(name.encode()).hexdigest()[:32])
+
+    @property
+    def n_tiles(self) -> int:
+        return sum(len(mosaic.grid) for mosaic in self.mosaics)
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of the input files."""
+        return sum(mosaic.inputs.n_bytes for mosaic in self.mosaics)
+
+    @property
+    def bytes_stored(self) -> int:
+        """Bytes of the chunk store before compression: float32 pixels, weights where given, one byte of mask."""
+        return sum(mosaic.inputs.bytes_stored for mosaic in self.mosaics)
+
+
+def make_plan(config: SurveyConfig) -> Plan:
+    """Plan of the run that `config` describes.
+
+    Raises
+    ------
+    ConfigError, InputError, ModelError
+        Whatever is wrong with the inputs and can be seen without reading pixels.
+    """
+    check_mosaic_keys([mosaic.id for mosaic in config.mosaics])
+    cards = {reference: find_card(reference) for reference in config.models}
+    _check_models(config, cards)
+    mosaics = tuple(_plan_mosaic(config, mosaic, cards) for mosaic in config.mosaics)
+    if not any(mosaic.models for mosaic in mosaics):
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in mosaics[0].skipped.items())
+        raise ConfigError(f"no model can run on any mosaic ({reasons}): add the images or map the names under `bands`")
+    memory = estimate_memory(config.tiling, max(len(m.bands) for m in config.mosaics), list(cards.values()))
+    return Plan(config, mosaics, cards, tuple(_notes(config, mosaics, cards)), memory)
+
+
+def _check_models(config: SurveyConfig, cards: dict[str, Card]) -> None:
+    tasks = [card.task for card in cards.values()]
+    twice = sorted({task for task in tasks if tasks.count(task) > 1})
+    if twice:
+        same = [reference for reference, card in cards.items() if card.task == twice[0]]
+        raise ConfigError(f"models {', '.join(same)} all do {twice[0]!r} and would write the same columns: keep one of them")
+    wanted = {band for card in cards.values() for band in card.bands}
+    for name, ours in config.bands.items():
+        if name not in wanted:
+            raise ConfigError(f"key 'bands.{name}': no model knows a band {name!r}: the models use {', '.join(sorted(wanted))}")
+        if not any(ours in mosaic.bands for mosaic in config.mosaics):
+            have = sorted({band for mosaic in config.mosaics for band in mosaic.bands})
+            raise ConfigError(f"key 'bands.{name}': no mosaic has a band {ours!r}: the images are in {', '.join(have)}")
+
+
+def _plan_mosaic(config: SurveyConfig, mosaic: MosaicConfig, cards: dict[str, Card]) -> MosaicPlan:
+    detection = _detection_bands(config, mosaic)
+    _check_bands(config, mosaic, cards, detection)
+    models, skipped = _usable_models(config, mosaic, cards)
+    inputs = inspect_mosaic(mosaic)
+    check_mosaic_size(inputs.id, inputs.ny, inputs.nx)
+    _check_halo(config, inputs, [cards[model.reference] for model in models])
+    grid = TileGrid(inputs.id, inputs.ny, inputs.nx, config.tiling.core_px, config.tiling.halo_px)
+    return MosaicPlan(inputs, grid, detection, models, skipped)
+
+
+def _detection_bands(config: SurveyConfig, mosaic: MosaicConfig) -> tuple[str, ...]:
+    if config.detection.bands is None:
+        return tuple(band for band in DEFAULT_DETECTION if band in mosaic.bands) or mosaic.bands
+    usable = tuple(band for band in config.detection.bands if band in mosaic.bands)
+    if not usable:
+        raise ConfigError(
+            f"key 'detection.bands': mosaic {mosaic.id!r} has none of {', '.join(config.detection.bands)}: "
+            f"its images are in {', '.join(mosaic.bands)}"
+        )
+    unknown = [band for band in config.detection.bands if not any(band in other.bands for other in config.mosaics)]
+    if unknown:
+        raise ConfigError(
+            f"key 'detection.bands': no mosaic has a band {unknown[0]!r}: its images are in {', '.join(mosaic.bands)}"
+        )
+    return usable
+
+
+def _check_bands(config: SurveyConfig, mosaic: MosaicConfig, cards: dict[str, Card], detection: tuple[str, ...]) -> None:
+    """Refuse a band that nothing asks for and whose name is no known passband: it is most likely misspelled."""
+    wanted = {config.bands.get(band, band) for card in cards.values() for band in card.bands}
+    for band in mosaic.bands:
+        if band not in wanted and band not in KNOWN_BANDS and band not in (config.detection.bands or ()):
+            known = ", ".join(sorted({band for card in cards.values() for band in card.bands}))
+            raise ConfigError(
+                f"mosaic {mosaic.id!r}: no model knows the band {band!r} and it is no passband name that we know: "
+                f"the models use {known}; map it with `bands: {{<model's band>: {band}}}`, rename it, or leave the image out"
+            )
+
+
+def _usable_models(
+    config: SurveyConfig, mosaic: MosaicConfig, cards: dict[str, Card]
+) -> tuple[tuple[ModelUse, ...], dict[str, str]]:
+    models, skipped = [], {}
+    for reference, card in cards.items():
+        bands = tuple(config.bands.get(band, band) for band in card.bands)
+        missing = [band for band in bands if band not in mosaic.bands]
+        if missing:
+            skipped[card.name] = f"needs {', '.join(bands)}; mosaic {mosaic.id!r} has no image in {', '.join(missing)}"
+        else:
+            models.append(ModelUse(reference, card.name, card.task, bands, card.sha256["model.keras"]))
+    return tuple(models), skipped
+
+
+def _check_halo(config: SurveyConfig, inputs: MosaicInputs, cards: list[Card]) -> None:
+    halo = config.tiling.halo_px
+    for card in cards:
+        needed = math.ceil(card.stamp_px * card.pixel_scale / inputs.pixel_scale / 2) + 3
+        if needed > halo:
+            raise ConfigError(
+                f"key 'tiling.halo_px' is {halo}, but the {card.stamp_px} px stamps of model {card.name!r} need at least "
+                f"{needed} px on mosaic {inputs.id!r} ({inputs.pixel_scale:.3f} arcsec/px): raise tiling.halo_px"
+            )
+
+
+def _notes(config: SurveyConfig, mosaics: tuple[MosaicPlan, ...], cards: dict[str, Card]) -> Iterator[str]:
+    """What the user should know before the run: skipped models, bands that only get photometry."""
+    reasons: dict[str, list[str]] = {}
+    for mosaic in mosaics:
+        for name, reason in mosaic.skipped.items():
+            reasons.setdefault(f"model {name} skipped: {reason.split(';')[0]}", []).append(mosaic.id)
+    for reason, ids in reasons.items():
+        where = f"mosaic {ids[0]}" if len(ids) == 1 else f"{len(ids)} mosaics, the first {ids[0]}"
+        yield f"{reason}; not all there in {where}"
+    used = {band for mosaic in mosaics for model in mosaic.models for band in model.bands}
+    only = sorted({band for mosaic in config.mosaics for band in mosaic.bands} - used)
+    if only:
+        yield f"photometry only, no model uses it: {', '.join(only)}"
+
+
+def check_run(config: SurveyConfig) -> Plan:
+    """Plan of a run of which everything has been checked that can be without reading pixels or starting a worker."""
+    check_output(config)
+    check_cluster(config.cluster)
+    return make_plan(config)
+
+
+def check_memory(plan: Plan, limit_bytes: int | None, n_threads: int) -> None:
+    """Raise ConfigError where a worker needs more memory than it has."""
+    needed = plan.memory.per_worker(n_threads)
+    if limit_bytes and needed > limit_bytes:
+        raise ConfigError(
+            f"a worker with {n_threads} threads needs about {needed / 2**30:.1f} GiB of memory, it has "
+            f"{limit_bytes / 2**30:.1f} GiB: lower tiling.core_px (now {plan.config.tiling.core_px}) or give workers more memory"
+        )
+
+
+def check_output(config: SurveyConfig) -> None:
+    """Raise ConfigError where the output or work folder cannot be a folder of ours."""
+    for key, path in (("output", config.output_path), ("work_dir", config.work_path)):
+        if path.exists() and not path.is_dir():
+            raise ConfigError(f"key {key!r}: {str(path)!r} exists and is not a folder: give another path")

@@ -1,0 +1,154 @@
+"""From finished tiles to the published catalog: rows merged, coverage and provenance gathered, everything swapped in at once."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from surveycnn import __version__
+from surveycnn.catalogs.columns import source_schema
+from surveycnn.catalogs.coverage import Footprint, coverage_moc
+from surveycnn.catalogs.merge import merge_tiles
+from surveycnn.catalogs.publish import publish
+from surveycnn.errors import ResumeError
+from surveycnn.run.plan import MosaicPlan, Plan
+from surveycnn.run.session import Session
+from surveycnn.run.status import STATES, RunStatus, run_status
+from surveycnn.run.store import WorkStore
+from surveycnn.schema import Schema
+from surveycnn.sky.chunks import ChunkStore
+
+_LIBRARIES = ("astropy", "dask", "hats", "keras", "numpy", "openvino", "prefect", "sep", "tensorflow", "xarray", "zarr")
+
+
+@dataclass(frozen=True)
+class SurveyResult:
+    """What a run has published."""
+
+    output: Path
+    n_sources: int
+    n_primary: int
+    status: RunStatus
+    notes: tuple[str, ...]
+    """Skipped models and bands that only got photometry."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every tile is in the catalog."""
+        return self.status.tiles["failed"] + self.status.tiles["quarantined"] == 0
+
+    def summary(self) -> str:
+        """A few lines for people."""
+        tiles = ", ".join(f"{self.status.tiles[state]} {state}" for state in STATES if self.status.tiles[state])
+        lines = [
+            f"{self.n_sources} sources ({self.n_primary} primary) from {self.status.tiles.total()} tiles: {tiles}",
+            *self.notes,
+        ]
+        lines += [f"{p['state']}: tile {p['tile']} of {p['mosaic']}: {p['reason']}" for p in self.status.problems]
+        return "\n".join([*lines, f"catalog: {self.output}"])
+
+
+def publish_survey(session: Session) -> SurveyResult:
+    """Publish the rows of all finished tiles of a run.
+
+    Raises
+    ------
+    ResumeError
+        Where tiles have neither a result nor a recorded failure yet.
+    """
+    plan, store = session.plan, session.store
+    status = run_status(plan, store)
+    if not status.is_finished:
+        raise ResumeError(
+            f"{status.tiles['todo']} of {plan.n_tiles} tiles have not run yet: run the flow infer, or survey, before publish"
+        )
+    session.progress.message(f"publishing {status.n_sources} sources")
+    footprints = [_footprint(plan, store, mosaic) for mosaic in plan.mosaics]
+    paths = [
+        store.tile_path(unit.tile)
+        for mosaic in plan.mosaics
+        for unit in plan.units(mosaic)
+        if store.tile_record(unit.tile, unit.unit_id)
+    ]
+    table = merge_tiles(paths, footprints, catalog_schema(plan))
+    output = publish(
+        table,
+        plan.config.output_path,
+        formats=plan.config.formats,
+        coverage=coverage_moc(footprints),
+        provenance=provenance(plan, store, status),
+        name=plan.config.name,
+    )
+    return SurveyResult(output, table.num_rows, _count_true(table, "is_primary"), status, plan.notes)
+
+
+def _count_true(table: pa.Table, column: str) -> int:
+    return pc.sum(table[column].cast(pa.int64())).as_py() or 0
+
+
+def catalog_schema(plan: Plan) -> Schema:
+    """Columns of the whole catalog: bands and models of all mosaics, in the order of the configuration."""
+    bands = list(dict.fromkeys(band for mosaic in plan.mosaics for band in mosaic.inputs.bands))
+    used = {model.reference for mosaic in plan.mosaics for model in mosaic.models}
+    schema = source_schema(bands)
+    for reference, card in plan.cards.items():
+        if reference in used:
+            schema += card.schema
+    return schema
+
+
+def _footprint(plan: Plan, store: WorkStore, mosaic: MosaicPlan) -> Footprint:
+    chunks = ChunkStore.open(store.chunk_path(mosaic.id))
+    return Footprint(mosaic.id, chunks.wcs, chunks.ny, chunks.nx, tuple(_not_searched(plan, store, mosaic)))
+
+
+def _not_searched(plan: Plan, store: WorkStore, mosaic: MosaicPlan) -> Iterator[tuple[int, int, int, int]]:
+    """Windows of a mosaic without result or without data."""
+    for unit in plan.units(mosaic):
+        record = store.tile_record(unit.tile, unit.unit_id)
+        if record is None:
+            yield unit.tile.y0, unit.tile.y1, unit.tile.x0, unit.tile.x1
+        else:
+            yield from record.empty_windows
+
+
+def provenance(plan: Plan, store: WorkStore, status: RunStatus) -> dict[str, Any]:
+    """What is known about a run: versions, configuration, digests of inputs and models, seconds by step, tiles by state."""
+    bands = {
+        mosaic.id: {band: chunks.band_record(band) for band in chunks.bands}
+        for mosaic in plan.mosaics
+        for chunks in [ChunkStore.open(store.chunk_path(mosaic.id))]
+    }
+    models = {
+        card.name: {"reference": reference, "version": card.version, "task": card.task, "sha256": card.sha256}
+        for reference, card in plan.cards.items()
+    }
+    ingest_seconds = sum(record["seconds"] for records in bands.values() for record in records.values() if record)
+    return {
+        "versions": {"surveycnn": __version__, "python": platform.python_version()} | library_versions(),
+        "config": plan.config.model_dump(mode="json"),
+        "run_digest": plan.digest,
+        "inputs": bands,
+        "models": models,
+        "skipped_models": {mosaic.id: mosaic.skipped for mosaic in plan.mosaics if mosaic.skipped},
+        "status": status.as_dict(),
+        "seconds": {"ingest": round(ingest_seconds, 3)} | status.as_dict()["seconds"],
+    }
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the installed libraries that a result may depend on."""
+    versions = {}
+    for library in _LIBRARIES:
+        try:
+            versions[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,189 @@
+"""A run in progress: its plan, its work directory, its cluster, and the stages that bring it forward mosaic by mosaic.
+
+The same functions serve the command line, the Python API and the Prefect flows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+from surveycnn.config import SurveyConfig
+from surveycnn.errors import InputError
+from surveycnn.run.cluster import Cluster, open_cluster
+from surveycnn.run.execute import Outcome, Task, execute, execute_alone
+from surveycnn.run.plan import MosaicPlan, Plan, WorkUnit, check_memory, check_run
+from surveycnn.run.progress import Progress, Silent
+from surveycnn.run.resume import bind_plan, check_unchanged
+from surveycnn.run.stages import BandUnit, IngestBand, RunTile
+from surveycnn.run.store import WorkStore
+from surveycnn.run.tile import DetectionSettings
+from surveycnn.sky.chunks import ChunkStore
+
+
+@dataclass
+class Session:
+    """One run of one plan; stages of different mosaics may be called from different threads."""
+
+    plan: Plan
+    store: WorkStore
+    progress: Progress
+    _stack: ExitStack = field(repr=False)
+    _lost: list[Task] = field(default_factory=list)
+    _cluster: Cluster | None = None
+    _lock: Lock = field(default_factory=Lock, repr=False)
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster of the configuration, started when it is first needed."""
+        with self._lock:
+            if self._cluster is None:
+                self._cluster = self._stack.enter_context(open_cluster(self.plan.config.cluster))
+                self.progress.message(f"cluster {self._cluster.description}")
+                check_memory(self.plan, self._cluster.memory_limit, self._cluster.n_threads)
+                self._warm_up(self._cluster)
+            return self._cluster
+
+    def _warm_up(self, cluster: Cluster) -> None:
+        largest = max(self.plan.mosaics, key=lambda mosaic: len(mosaic.models))
+        if any(self.unfinished(mosaic) for mosaic in self.plan.mosaics):
+            cluster.warm_up(self.tile_function(largest).loader)
+
+    def tile_function(self, mosaic: MosaicPlan) -> RunTile:
+        """What is called with each work unit of `mosaic`."""
+        config = self.plan.config
+        detection = DetectionSettings(mosaic.detection_bands, config.detection.threshold_sigma, config.detection.min_area_px)
+        # Several Dask workers share the cores of a machine; a run in this process has all of them.
+        n_threads = self._cluster.n_threads if self._cluster and self._cluster.kind == "dask" else None
+        return RunTile(str(self.store.root), detection, mosaic.models, config.engine, n_threads)
+
+    def unfinished(self, mosaic: MosaicPlan) -> Iterator[WorkUnit]:
+        """Work units of `mosaic` without a valid result."""
+        return (unit for unit in self.plan.units(mosaic) if self.store.tile_record(unit.tile, unit.unit_id) is None)
+
+
+@contextmanager
+def open_session(config: SurveyConfig, *, fresh: bool = False, progress: Progress | None = None) -> Iterator[Session]:
+    """Plan a run and hold its work directory; everything that can be refused without reading pixels is refused here.
+
+    Parameters
+    ----------
+    fresh
+        Forget what an earlier run has left in the work directory.
+
+    Raises
+    ------
+    UserError
+        Where an input, a setting, a model or the work directory cannot be used.
+    """
+    progress = progress or Silent()
+    plan = check_run(config)
+    store = WorkStore(config.work_path)
+    with store.lock(), ExitStack() as stack:
+        if fresh:
+            store.clear()
+        bind_plan(store, plan)
+        for note in plan.notes:
+            progress.message(note)
+        yield Session(plan, store, progress, stack)
+
+
+def ingest_mosaic(session: Session, mosaic: MosaicPlan) -> list[dict[str, Any]]:
+    """Bring the images of one mosaic into its chunk store; bands that are complete are left alone.
+
+    Returns
+    -------
+    Records of all bands: path, sha256, zero point, seconds, ...
+    """
+    inputs, core_px = mosaic.inputs, session.plan.config.tiling.core_px
+    chunks = ChunkStore.create(
+        session.store.chunk_path(mosaic.id),
+        mosaic=mosaic.id,
+        bands=inputs.bands,
+        ny=inputs.ny,
+        nx=inputs.nx,
+        core_px=core_px,
+        wcs_header=inputs.wcs_header,
+        pixel_scale=inputs.pixel_scale,
+        has_weight=inputs.has_noise_map,
+    )
+    check_unchanged(session.store, inputs, chunks)
+    done = chunks.finished_bands()
+    function = IngestBand(chunks.path, core_px)
+    tasks = [Task(function, BandUnit(image, i)) for i, image in enumerate(inputs.images) if image.band not in done]
+    if tasks:
+        session.progress.add("ingest", len(tasks))
+        for outcome in _run(session, "ingest", tasks):
+            if outcome.state != "done":
+                image = outcome.task.unit.image
+                raise InputError(f"image {image.path!r} of mosaic {mosaic.id!r} cannot be ingested: {outcome.reason}")
+    return [chunks.band_record(band) or {} for band in inputs.bands]
+
+
+def infer_mosaic(session: Session, mosaic: MosaicPlan) -> Counter[str]:
+    """Run the tiles of one mosaic that have no valid result yet; returns how many ended in which state.
+
+    Raises
+    ------
+    InputError
+        Where the mosaic has not been ingested.
+    """
+    chunks = ChunkStore.open(session.store.chunk_path(mosaic.id))
+    missing = [band for band in mosaic.inputs.bands if band not in chunks.finished_bands()]
+    if missing:
+        raise InputError(f"mosaic {mosaic.id!r} has not been ingested in {', '.join(missing)}: run the flow ingest, or survey")
+    n_todo = sum(1 for _ in session.unfinished(mosaic))
+    n_before = len(mosaic.grid) - n_todo
+    if n_before:
+        session.progress.message(f"mosaic {mosaic.id}: {n_before} of {len(mosaic.grid)} tiles are done already")
+    if n_todo == 0:
+        return Counter()
+    session.progress.add("infer", n_todo)
+    cluster = session.cluster
+    function = session.tile_function(mosaic)
+    tasks = (Task(function, unit) for unit in session.unfinished(mosaic))
+    states: Counter[str] = Counter()
+    for outcome in execute(cluster.executor, tasks, window=cluster.window):
+        states[_record(session, outcome)] += 1
+    return states
+
+
+def settle_lost(session: Session) -> Counter[str]:
+    """Run the tiles whose worker died, one at a time; call it when nothing else runs."""
+    lost, session._lost = session._lost, []
+    states: Counter[str] = Counter()
+    for outcome in execute_alone(session.cluster.executor, lost) if lost else ():
+        states[_record(session, outcome)] += 1
+    return states
+
+
+def _run(session: Session, stage: str, tasks: Iterable[Task]) -> Iterator[Outcome]:
+    """Outcomes of tasks that are counted in the progress; those whose worker died are run again alone at once."""
+    cluster = session.cluster
+    lost = []
+    for outcome in execute(cluster.executor, tasks, window=cluster.window):
+        if outcome.state == "lost":
+            lost.append(outcome.task)
+            continue
+        session.progress.advance(stage)
+        yield outcome
+    for outcome in execute_alone(cluster.executor, lost):
+        session.progress.advance(stage)
+        yield outcome
+
+
+def _record(session: Session, outcome: Outcome) -> str:
+    """Note how a tile ended: failures in a file of their own, lost ones for later."""
+    if outcome.state == "lost":
+        session._lost.append(outcome.task)
+        return outcome.state
+    session.progress.advance("infer")
+    if outcome.state in ("failed", "quarantined"):
+        tile = outcome.task.unit.tile
+        session.store.write_failure(tile, outcome.state, outcome.reason, outcome.details)
+        session.progress.message(f"tile {tile.name} of mosaic {tile.mosaic} {outcome.state}: {outcome.reason}")
+    return outcome.state

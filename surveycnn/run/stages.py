@@ -1,0 +1,126 @@
+"""The units of a run: they read, call the pure functions, check and write; each can run in any process, any number of times."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surveycnn.catalogs.coverage import empty_windows
+from surveycnn.catalogs.tables import dataset_to_arrow
+from surveycnn.config import EngineConfig, ImageConfig
+from surveycnn.errors import SurveyCNNError, UserError
+from surveycnn.run.plan import ModelUse, WorkUnit
+from surveycnn.run.store import TileRecord, WorkStore
+from surveycnn.run.tile import DetectionSettings, TileModel, process_tile
+from surveycnn.run.worker import LoadModels, ModelKey, predictor_for
+from surveycnn.sky.chunks import ChunkStore
+from surveycnn.sky.ingest import ingest_band
+from surveycnn.sky.tiling import Tile
+from surveycnn.sky.window import Window
+
+COVERAGE_BLOCK_PX = 64
+"""Side of the blocks in which the coverage is known."""
+
+
+@dataclass(frozen=True)
+class BandUnit:
+    """One image to bring into the chunk store."""
+
+    image: ImageConfig
+    index: int
+
+
+@dataclass(frozen=True)
+class IngestBand:
+    """Brings one band of a mosaic into its chunk store; picklable, called with a :class:`BandUnit`."""
+
+    chunk_path: str
+    core_px: int
+
+    def __call__(self, unit: BandUnit) -> dict[str, Any]:
+        return ingest_band(self.chunk_path, unit.image, unit.index, self.core_px)
+
+
+@dataclass(frozen=True)
+class TileReport:
+    """What became of a tile."""
+
+    n_sources: int
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class RunTile:
+    """Detects, measures and scores the sources of one tile and writes them; picklable, called with a :class:`WorkUnit`."""
+
+    work_dir: str
+    detection: DetectionSettings
+    models: tuple[ModelUse, ...]
+    engine: EngineConfig
+    engine_threads: int | None
+
+    def __call__(self, unit: WorkUnit) -> TileReport:
+        try:
+            return self._run(unit)
+        except UserError:
+            raise
+        except Exception as error:
+            raise SurveyCNNError(
+                f"tile {unit.tile.name} of mosaic {unit.tile.mosaic!r}: {type(error).__name__}: {error}"
+            ) from error
+
+    def _run(self, unit: WorkUnit) -> TileReport:
+        store, clock = WorkStore(Path(self.work_dir)), StepClock()
+        with clock("read"):
+            window = ChunkStore.open(store.chunk_path(unit.tile.mosaic)).read_window(unit.tile)
+        rows = process_tile(unit.tile, window, self.tile_models, self.detection, clock)
+        started = time.perf_counter()
+        record = TileRecord(rows.sizes["source"], clock.seconds, empty_parts(unit.tile, window, self.detection.bands))
+        store.write_tile(unit.tile, unit.unit_id, dataset_to_arrow(rows), record)
+        return TileReport(record.n_rows, clock.seconds | {"write": time.perf_counter() - started})
+
+    def tile_models(self) -> list[TileModel]:
+        """The models, loaded, with the bands that each is given."""
+        return [
+            TileModel(predictor_for(ModelKey(model.reference, model.sha256), self.engine, self.engine_threads), model.bands)
+            for model in self.models
+        ]
+
+    @property
+    def loader(self) -> LoadModels:
+        """Function that loads this unit's models ahead of their first use."""
+        keys = tuple(ModelKey(model.reference, model.sha256) for model in self.models)
+        return LoadModels(keys, self.engine, self.engine_threads)
+
+
+def empty_parts(tile: Tile, window: Window, bands: tuple[str, ...]) -> list[tuple[int, int, int, int]]:
+    """Blocks of the core of `tile` without data in any of `bands`: (y0, y1, x0, x1) in mosaic pixels."""
+    rows = slice(tile.y0 - window.y0, tile.y1 - window.y0)
+    cols = slice(tile.x0 - window.x0, tile.x1 - window.x0)
+    has_data = np.isfinite(window.image[window.band_indices(bands), rows, cols]).any(axis=0)
+    ny, nx = has_data.shape
+    starts = (np.arange(0, ny, COVERAGE_BLOCK_PX), np.arange(0, nx, COVERAGE_BLOCK_PX))
+    blocks = np.logical_or.reduceat(np.logical_or.reduceat(has_data, starts[0], axis=0), starts[1], axis=1)
+    found = empty_windows(blocks, COVERAGE_BLOCK_PX, ny, nx)
+    return [(y0 + tile.y0, y1 + tile.y0, x0 + tile.x0, x1 + tile.x0) for y0, y1, x0, x1 in found]
+
+
+class StepClock:
+    """Adds up the wall-clock seconds of named steps: ``with clock("read"): ...``."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started

@@ -1,0 +1,59 @@
+"""State of each tile of a run, read from the files that are there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from surveycnn.run.plan import Plan
+from surveycnn.run.store import WorkStore
+
+STATES = ("done", "todo", "failed", "quarantined", "no_work")
+
+
+@dataclass
+class RunStatus:
+    """Tiles of a run by state."""
+
+    tiles: Counter[str] = field(default_factory=Counter)
+    """Number of tiles by state; ``no_work`` tiles are finished and hold no source."""
+    n_sources: int = 0
+    """Rows in finished tiles."""
+    problems: list[dict[str, str]] = field(default_factory=list)
+    """Mosaic, tile, state and reason of each failed or quarantined tile."""
+    seconds: Counter[str] = field(default_factory=Counter)
+    """Wall-clock seconds by step, added over finished tiles."""
+
+    @property
+    def is_finished(self) -> bool:
+        return self.tiles["todo"] == 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "tiles": {state: self.tiles[state] for state in STATES},
+            "n_sources": self.n_sources,
+            "problems": self.problems,
+            "seconds": {step: round(seconds, 3) for step, seconds in sorted(self.seconds.items())},
+        }
+
+
+def run_status(plan: Plan, store: WorkStore) -> RunStatus:
+    """Status of `plan` in `store`; keeps counts and problems only, whatever the number of tiles."""
+    status = RunStatus()
+    for mosaic in plan.mosaics:
+        for unit in plan.units(mosaic):
+            record = store.tile_record(unit.tile, unit.unit_id)
+            if record is not None:
+                status.tiles["done" if record.n_rows else "no_work"] += 1
+                status.n_sources += record.n_rows
+                status.seconds.update(record.seconds)
+                continue
+            failure = store.read_failure(unit.tile)
+            state = failure["state"] if failure else "todo"
+            status.tiles[state] += 1
+            if failure:
+                problem = {"mosaic": unit.tile.mosaic, "tile": unit.tile.name, "state": state, "reason": failure["reason"]}
+                status.problems.append(problem)
+    return status

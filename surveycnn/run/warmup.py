@@ -1,0 +1,21 @@
+"""A Dask worker plugin that loads the models while the first tiles are being read and searched."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from distributed import WorkerPlugin
+
+
+class WarmUp(WorkerPlugin):
+    """Runs a function in a background thread of every worker, those that are restarted later included."""
+
+    name = "surveycnn-warm-up"
+
+    def __init__(self, function: Callable[[], None]):
+        self._function = function
+
+    def setup(self, worker: Any) -> None:
+        threading.Thread(target=self._function, name=self.name, daemon=True).start()

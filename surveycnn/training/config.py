@@ -1,0 +1,48 @@
+"""Configuration of the flows ``train`` and ``evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from surveycnn.config import Strict
+
+Task = Literal["lens", "morphology", "merger", "photoz"]
+
+
+class TrainConfig(Strict):
+    """What is trained, on how much; the defaults repeat the shipped models."""
+
+    task: Task
+    output: str = ""
+    """Folder of the model package; empty means runs/models/<task>."""
+    work_dir: str = "runs/train"
+    """Keeps the simulated stamps and the state of an unfinished fit."""
+    n_train: int = Field(default=12_000, ge=16)
+    n_valid: int = Field(default=2_000, ge=16)
+    n_test: int = Field(default=4_000, ge=16)
+    seed: int = Field(default=1, ge=0)
+    epochs: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    conditions: str = "lsst"
+    n_workers: int = Field(default=2, ge=1)
+    """Processes that simulate."""
+
+    @property
+    def output_path(self) -> Path:
+        return Path(self.output or Path("runs") / "models" / self.task)
+
+
+class EvaluateConfig(Strict):
+    """Which model is measured on which simulation; the defaults take other seeds than any training."""
+
+    model: str
+    """Name of a shipped model or path of a package."""
+    n: int = Field(default=4_000, ge=16)
+    seed: int = Field(default=1_000, ge=0)
+    work_dir: str = "runs/evaluate"
+    conditions: str = "lsst"
+    engine: Literal["auto", "tensorflow", "jax", "torch", "openvino"] = "auto"
+    n_workers: int = Field(default=2, ge=1)

@@ -1,0 +1,86 @@
+"""Training and evaluation as the flows and the command line call them: a configuration in, a result with a summary out."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from surveycnn.models.card import Metric
+from surveycnn.training.config import EvaluateConfig, TrainConfig
+from surveycnn.training.evaluate import evaluate
+from surveycnn.training.fit import train
+
+
+class Messages(Protocol):
+    """What is told about a training while it runs."""
+
+    def message(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Metrics of a model, and where its package lies."""
+
+    model: str
+    metrics: dict[str, Metric]
+
+    def summary(self) -> str:
+        """One line per metric."""
+        lines = [f"model {self.model}"]
+        for name, metric in self.metrics.items():
+            interval = f" [{metric.interval[0]:.4g}, {metric.interval[1]:.4g}]" if metric.interval else ""
+            lines.append(f"  {name} = {metric.value:.4g}{interval} (n = {metric.n}): {metric.definition}")
+        return "\n".join(lines)
+
+
+def run_train(config: TrainConfig, *, fresh: bool = False, progress: Messages | None = None) -> Measured:
+    """Simulate, train, calibrate, measure and write a model package; an interrupted training goes on.
+
+    Parameters
+    ----------
+    fresh
+        Simulate and fit from nothing.
+    """
+    if fresh:
+        _forget(Path(config.work_dir), ("stamps", f"fit-{config.task}-*"))
+    card = train(
+        config.task,
+        config.output_path,
+        work_dir=Path(config.work_dir),
+        n_train=config.n_train,
+        n_valid=config.n_valid,
+        n_test=config.n_test,
+        seed=config.seed,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        conditions=config.conditions,
+        n_workers=config.n_workers,
+        log=progress.message if progress else print,
+    )
+    return Measured(str(config.output_path), card.metrics)
+
+
+def run_evaluate(config: EvaluateConfig, *, fresh: bool = False, progress: Messages | None = None) -> Measured:
+    """Measure a model on a simulation with a seed of its own."""
+    if fresh:
+        _forget(Path(config.work_dir), ("*-seed*-n*",))
+    metrics = evaluate(
+        config.model,
+        n=config.n,
+        seed=config.seed,
+        work_dir=config.work_dir,
+        conditions=config.conditions,
+        n_workers=config.n_workers,
+        engine=config.engine,
+        log=progress.message if progress else print,
+    )
+    return Measured(config.model, metrics)
+
+
+def _forget(folder: Path, patterns: tuple[str, ...]) -> None:
+    """Remove what earlier calls have kept in `folder`, and nothing else."""
+    for pattern in patterns:
+        for path in folder.glob(pattern):
+            shutil.rmtree(path, ignore_errors=True)
