@@ -1,0 +1,32 @@
+"""What all tests share: no telemetry, no Prefect server of the user, and a small simulated survey on disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# Before any of these libraries is imported.
+os.environ["DO_NOT_TRACK"] = "1"
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _prefect_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Prefect keeps its database and results where the tests end, not in the user's home."""
+    home = tmp_path_factory.mktemp("prefect")
+    os.environ["PREFECT_HOME"] = str(home)
+    os.environ["PREFECT_LOCAL_STORAGE_PATH"] = str(home / "storage")
+    os.environ.pop("PREFECT_API_URL", None)
+
+
+@pytest.fixture(scope="session")
+def sky(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a small mosaic in g r i z, some hundred Gaussian sources on a sloping sky, and its survey.yaml."""
+    from small_sky import write_small_sky
+
+    return write_small_sky(tmp_path_factory.mktemp("sky"), ny=448, nx=512, rng=np.random.default_rng(7))

@@ -1,0 +1,145 @@
+"""Execution: every unit ends in one named way, whatever executes it; retries, lost workers, bounded window."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+
+import pytest
+
+from surveycnn.errors import InputError
+from surveycnn.run.execute import ATTEMPTS, SerialExecutor, Task, execute, execute_alone
+
+
+def square(x: int) -> int:
+    return x * x
+
+
+class Flaky:
+    """Fails the first `n_failures` times for each unit."""
+
+    def __init__(self, n_failures: int):
+        self.n_failures = n_failures
+        self.calls: Counter[int] = Counter()
+
+    def __call__(self, unit: int) -> int:
+        self.calls[unit] += 1
+        if self.calls[unit] <= self.n_failures:
+            raise RuntimeError(f"unit {unit}, call {self.calls[unit]}")
+        return unit
+
+
+@pytest.fixture(params=["serial", "threads"])
+def executor(request):
+    if request.param == "serial":
+        yield SerialExecutor()
+    else:
+        with ThreadPoolExecutor(3) as pool:
+            yield pool
+
+
+def test_execute__gives_each_result_once(executor):
+    outcomes = list(execute(executor, (Task(square, i) for i in range(20)), window=4))
+    assert sorted(o.task.unit for o in outcomes) == list(range(20))
+    assert all(o.state == "done" and o.result == o.task.unit**2 for o in outcomes)
+
+
+def test_execute__of_nothing_is_nothing(executor):
+    assert list(execute(executor, [], window=4)) == []
+
+
+def test_execute__retries_what_raises(executor):
+    flaky = Flaky(ATTEMPTS - 1)
+    assert [o.state for o in execute(executor, [Task(flaky, i) for i in range(5)], window=2)] == ["done"] * 5
+    assert set(flaky.calls.values()) == {ATTEMPTS}
+
+
+def test_execute__gives_up_with_the_traceback(executor):
+    (outcome,) = execute(executor, [Task(Flaky(ATTEMPTS), 3)], window=2)
+    assert outcome.state == "failed"
+    assert outcome.reason == "RuntimeError: unit 3, call 3"
+    assert "in __call__" in outcome.details
+
+
+def test_execute__stops_at_a_users_mistake(executor):
+    def refuse(unit: int) -> None:
+        raise InputError("the image is all NaN")
+
+    with pytest.raises(InputError, match="all NaN"):
+        list(execute(executor, [Task(refuse, 0)], window=2))
+
+
+def test_execute__keeps_to_the_window():
+    class Counting(Executor):
+        """Never starts more than it has been asked for; remembers the most that were open at once."""
+
+        def __init__(self) -> None:
+            self.pool, self.open, self.most = ThreadPoolExecutor(8), 0, 0
+            self.lock = threading.Lock()
+
+        def submit(self, fn, /, *args, **kwargs):
+            with self.lock:
+                self.open += 1
+                self.most = max(self.most, self.open)
+            return self.pool.submit(self._run, fn, *args)
+
+        def _run(self, fn, *args):
+            try:
+                return fn(*args)
+            finally:
+                with self.lock:
+                    self.open -= 1
+
+    counting = Counting()
+    drawn: list[int] = []
+
+    def units():
+        for i in range(50):
+            drawn.append(i)
+            yield Task(square, i)
+
+    outcomes = execute(counting, units(), window=5)
+    next(outcomes)
+    assert len(drawn) <= 10
+    assert len(list(outcomes)) == 49
+    assert counting.most <= 5
+    counting.pool.shutdown()
+
+
+def die(unit: int) -> int:
+    os._exit(1)
+
+
+class Lost(Executor):
+    """Stands for a cluster whose worker dies under the units in `poison`, and under their neighbours the first time."""
+
+    def __init__(self, poison: set[int]):
+        self.poison, self.seen = poison, set()
+
+    def submit(self, fn, /, task):
+        def run():
+            if task.unit in self.poison or task.unit not in self.seen:
+                self.seen.add(task.unit)
+                from concurrent.futures.process import BrokenProcessPool
+
+                raise BrokenProcessPool("a worker died")
+            return fn(task)
+
+        return SerialExecutor().submit(run)
+
+
+def test_execute_alone__quarantines_only_the_guilty():
+    executor = Lost(poison={2})
+    lost = [o.task for o in execute(executor, [Task(square, i) for i in range(4)], window=2) if o.state == "lost"]
+    assert len(lost) == 4
+    states = {o.task.unit: o.state for o in execute_alone(executor, lost)}
+    assert states == {0: "done", 1: "done", 2: "quarantined", 3: "done"}
+
+
+def test_execute__tells_a_dead_process_from_an_exception():
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        (outcome,) = execute(pool, [Task(die, 0)], window=1)
+    assert outcome.state == "lost"
