@@ -1,0 +1,76 @@
+"""The networks: shapes, float32 outputs without an activation, and that they learn from all of the stamp."""
+
+import numpy as np
+import pytest
+
+from surveycnn.models.backend import import_keras, import_openvino, is_installed
+from surveycnn.models.lens import build_lens
+from surveycnn.models.merger import build_merger
+from surveycnn.models.morphology import QUESTIONS, build_morphology
+from surveycnn.models.photoz import aperture_colours, build_photoz
+
+BUILDERS = {
+    "lens": (build_lens, (64, 64, 3), 1),
+    "merger": (build_merger, (64, 64, 3), 3),
+    "morphology": (lambda: build_morphology(sum(map(len, QUESTIONS.values()))), (64, 64, 3), 18),
+    "photoz": (build_photoz, (32, 32, 4), 15),
+}
+
+
+@pytest.mark.parametrize("task", BUILDERS)
+def test_build__shapes_and_raw_outputs(task):
+    build, shape, n_outputs = BUILDERS[task]
+    model = build()
+    assert model.input_shape[1:] == shape and model.output_shape[1:] == (n_outputs,)
+    assert model.count_params() < 700_000
+    last = model.layers[-1]
+    assert last.activation is import_keras().activations.linear and last.compute_dtype == "float32"
+    logits = np.asarray(model(5 * np.random.default_rng(0).normal(size=(64, *shape)).astype(np.float32), training=False))
+    assert len(np.unique(logits[:, 0])) == 64
+
+
+@pytest.mark.parametrize("task", BUILDERS)
+def test_build__sees_every_quarter_of_the_stamp(task):
+    build, shape, _ = BUILDERS[task]
+    model = build()
+    blank = np.zeros((1, *shape), np.float32)
+    for y in (8, -9):
+        for x in (8, -9):
+            lit = blank.copy()
+            lit[0, y, x] = 5.0
+            assert not np.allclose(model(lit), model(blank), atol=1e-7)
+
+
+def test_aperture_colours__are_those_of_linear_fluxes():
+    keras = import_keras()
+    inputs = keras.Input((32, 32, 2))
+    model = keras.Model(inputs, aperture_colours(inputs))
+    y, x = np.mgrid[:32, :32] - 15.5
+    blob = 50 * np.exp(-0.5 * (x**2 + y**2) / 3**2)
+    stamps = np.stack([blob, 2.5 * blob], axis=-1)[None]
+    features = np.asarray(model(np.arcsinh(stamps).astype(np.float32)))[0]
+    assert features.shape == (2 * 4 + 4,)
+    np.testing.assert_allclose(features[8:], np.log(2.5), atol=1e-3)
+
+
+def test_build_photoz__starts_spread_over_redshift():
+    model = build_photoz(3, start=(0.2, 0.6, 1.0))
+    raw = np.asarray(model(np.zeros((1, 32, 32, 4), np.float32)))[0]
+    np.testing.assert_allclose(raw[3:6], [0.2, 0.6, 1.0], atol=0.1)
+
+
+def test_import_keras__is_silent_in_a_fresh_process():
+    import subprocess
+    import sys
+
+    code = "from surveycnn.models.backend import import_keras; k = import_keras(); k.ops.zeros(3); print(k.backend.backend())"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("tensorflow\n", "")
+
+
+@pytest.mark.skipif(not is_installed("openvino"), reason="OpenVINO is not installed")
+def test_import_openvino__telemetry_is_off():
+    import_openvino()
+    from openvino.tools.ovc import telemetry_utils
+
+    assert telemetry_utils.tm.__name__.endswith("telemetry_stub")
