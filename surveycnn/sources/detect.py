@@ -1,0 +1,193 @@
+"""Sources of a window: where they peak, and whether the window shows enough of them.
+
+Every step is local and the same in whatever window the sky is seen: convolution, threshold, deblending by :mod:`deblend`, and a
+cut of detections that the wing of a brighter one lifts over the threshold. Only a family of touching pixels that runs out of the
+window can come out differently, and it is flagged. SEP's own detection is not used: its cleaning depends on all sources of the
+image, its deblending hands out pixels at random, and its buffers are limited for the whole process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from surveycnn.catalogs.flags import flag_value
+from surveycnn.sources.deblend import Objects, find_objects
+
+DEBLEND_CONTRAST = 0.005
+"""Share of a family's light that a branch must have above its saddle. Higher keeps a spiral in fewer pieces and loses
+companions, lower does the opposite; 0.005 is what SExtractor's users have settled on."""
+
+CLEAN_RADIUS_PX = 56
+"""How far the wing of a bright source is followed: less far than the smallest halo."""
+
+_CLEAN_BETA = 2.0
+_EDGE_PX = 2
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Peaks in a window, in the order of rows and columns."""
+
+    peak_y: np.ndarray
+    """(source,) int64, window pixel of the peak in the smoothed detection image."""
+    peak_x: np.ndarray
+    """(source,) int64."""
+    flags: np.ndarray
+    """(source,) int32, bits ``truncated`` and ``blended``."""
+
+    def __len__(self) -> int:
+        return self.peak_y.size
+
+
+def detection_image(image: np.ndarray, rms: np.ndarray, band_indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Significance of the sum of some bands for a source of flat spectrum, and where no band has data.
+
+    Parameters
+    ----------
+    image, rms
+        (band, y, x) sky-subtracted pixels and their noise; NaN = no data.
+    band_indices
+        Bands to combine.
+
+    Returns
+    -------
+    significance
+        (y, x) float32, sum(d / s^2) / sqrt(sum(1 / s^2)) over the bands with data: unit variance in blank sky; 0 without data.
+    mask
+        (y, x) bool, True where no band has data.
+    """
+    signal = np.zeros(image.shape[1:], np.float32)
+    weight = np.zeros(image.shape[1:], np.float32)
+    for index in band_indices:
+        inverse = np.float32(1) / (rms[index] * rms[index])
+        term = image[index] * inverse
+        bad = ~(np.isfinite(term) & np.isfinite(inverse))
+        inverse[bad], term[bad] = 0, 0
+        signal += term
+        weight += inverse
+    mask = weight == 0
+    weight[mask] = 1
+    signal /= np.sqrt(weight)
+    return signal, mask
+
+
+def smooth(significance: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """`significance` (y, x) convolved with SExtractor's default kernel (1 2 1; 2 4 2; 1 2 1) / 16; 0 where masked.
+
+    Elementwise sums, so that a pixel is bit-equal in any window but for its outermost rows and columns.
+    """
+    padded = np.pad(np.where(mask, np.float32(0), significance), 1)
+    rows = padded[:-2] + padded[2:]
+    rows += 2 * padded[1:-1]
+    smoothed = rows[:, :-2] + rows[:, 2:]
+    smoothed += 2 * rows[:, 1:-1]
+    smoothed *= np.float32(1 / 16)
+    smoothed[mask] = 0
+    return smoothed
+
+
+def detect_sources(
+    significance: np.ndarray,
+    mask: np.ndarray,
+    *,
+    threshold_sigma: float,
+    min_area_px: int,
+    open_edges: tuple[bool, bool, bool, bool] = (False, False, False, False),
+    contrast: float = DEBLEND_CONTRAST,
+) -> Detections:
+    """Peaks of the sources in a detection image.
+
+    Parameters
+    ----------
+    significance, mask
+        (y, x), from :func:`detection_image`.
+    threshold_sigma
+        Threshold of the smoothed image in units of the noise of an unsmoothed pixel, as in SExtractor.
+    min_area_px
+        Least number of touching pixels above the threshold.
+    open_edges
+        Whether the sky goes on beyond the bottom, top, left and right edge of the window.
+    contrast
+        See :data:`DEBLEND_CONTRAST`.
+
+    Returns
+    -------
+    Detections; none is an empty result.
+    """
+    smoothed = smooth(significance, mask)
+    above = smoothed > threshold_sigma
+    y, x = np.nonzero(above)
+    if y.size == 0:
+        return Detections(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int32))
+    objects = find_objects(smoothed, above, min_area_px=min_area_px, contrast=contrast)
+    truncated = _truncated(objects, y, x, significance.shape, open_edges)
+    values = smoothed[above]
+    peak_y, peak_x = y[objects.peak], x[objects.peak]
+    keep = ~_lifted(objects, values, peak_y, peak_x, ~truncated, threshold_sigma, min_area_px)
+    of_truncated = np.isin(objects.family_of_pixel, objects.family[truncated])
+    doubtful = _is_near(peak_y, peak_x, y[of_truncated], x[of_truncated])
+    n_in_family = np.bincount(objects.family, weights=keep)
+    flags = np.zeros(peak_y.size, np.int32)
+    flags[truncated | doubtful] |= flag_value("truncated")
+    flags[n_in_family[objects.family] > 1] |= flag_value("blended")
+    return Detections(peak_y[keep].astype(np.int64), peak_x[keep].astype(np.int64), flags[keep])
+
+
+def _truncated(
+    objects: Objects, y: np.ndarray, x: np.ndarray, shape: tuple[int, int], open_edges: tuple[bool, bool, bool, bool]
+) -> np.ndarray:
+    """(object,) True where the family comes within two pixels of an open edge: there the convolution lacks a row too."""
+    bottom, top, left, right = open_edges
+    at_edge = (bottom & (y < _EDGE_PX)) | (top & (y >= shape[0] - _EDGE_PX))
+    at_edge |= (left & (x < _EDGE_PX)) | (right & (x >= shape[1] - _EDGE_PX))
+    return np.isin(objects.family, objects.family_of_pixel[at_edge])
+
+
+def _is_near(peak_y: np.ndarray, peak_x: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """(object,) True where one of the pixels (`y`, `x`) is within the reach of the cleaning.
+
+    A family that runs out of the window has no area yet: it removes nothing, so what is near it might not be there.
+    """
+    if y.size == 0:
+        return np.zeros(peak_y.shape, bool)
+    distance, _ = cKDTree(np.column_stack([y, x])).query(np.column_stack([peak_y, peak_x]), distance_upper_bound=CLEAN_RADIUS_PX)
+    return np.isfinite(distance)
+
+
+def _lifted(
+    objects: Objects,
+    values: np.ndarray,
+    peak_y: np.ndarray,
+    peak_x: np.ndarray,
+    casts: np.ndarray,
+    threshold: float,
+    min_area_px: int,
+) -> np.ndarray:
+    """(object,) True where the wing of a brighter object (of those that `casts` one) is all that makes a detection.
+
+    The wing is a Moffat profile through the brighter object's peak and through the threshold at the radius of its area. An object
+    goes if fewer than `min_area_px` of its pixels stay over the threshold when the wing at its peak is subtracted.
+    """
+    n_objects = peak_y.size
+    height = values[objects.peak].astype(np.float64)
+    area = np.bincount(objects.of_pixel[objects.of_pixel >= 0], minlength=n_objects)
+    support = _nth_highest(objects.of_pixel, values, n_objects, min_area_px)
+    pairs = cKDTree(np.column_stack([peak_y, peak_x])).query_pairs(CLEAN_RADIUS_PX, output_type="ndarray")
+    swap = height[pairs[:, 0]] < height[pairs[:, 1]]
+    pairs[swap] = pairs[swap, ::-1]
+    bright, faint = pairs[casts[pairs[:, 0]]].T
+    distance2 = (peak_y[bright] - peak_y[faint]) ** 2 + (peak_x[bright] - peak_x[faint]) ** 2
+    steepness = ((height[bright] / threshold) ** (1 / _CLEAN_BETA) - 1) * np.pi / area[bright]
+    wing = height[bright] * (1 + steepness * distance2) ** -_CLEAN_BETA
+    return np.bincount(faint[support[faint] - wing <= threshold], minlength=n_objects) > 0
+
+
+def _nth_highest(of_pixel: np.ndarray, values: np.ndarray, n_objects: int, n: int) -> np.ndarray:
+    """(object,) the `n`-th highest value among its pixels, the lowest if it has fewer."""
+    order = np.lexsort((-values, of_pixel))
+    start = np.searchsorted(of_pixel[order], np.arange(n_objects + 1))
+    return values[order[np.minimum(start[:-1] + n, start[1:]) - 1]].astype(np.float64)
