@@ -14,7 +14,6 @@ import numpy as np
 from surveycnn.catalogs.coverage import empty_windows
 from surveycnn.catalogs.tables import dataset_to_arrow
 from surveycnn.config import EngineConfig, ImageConfig
-from surveycnn.errors import SurveyCNNError, UserError
 from surveycnn.run.plan import ModelUse, WorkUnit
 from surveycnn.run.store import TileRecord, WorkStore
 from surveycnn.run.tile import DetectionSettings, TileModel, process_tile
@@ -66,16 +65,6 @@ class RunTile:
     engine_threads: int | None
 
     def __call__(self, unit: WorkUnit) -> TileReport:
-        try:
-            return self._run(unit)
-        except UserError:
-            raise
-        except Exception as error:
-            raise SurveyCNNError(
-                f"tile {unit.tile.name} of mosaic {unit.tile.mosaic!r}: {type(error).__name__}: {error}"
-            ) from error
-
-    def _run(self, unit: WorkUnit) -> TileReport:
         store, clock = WorkStore(Path(self.work_dir)), StepClock()
         with clock("read"):
             window = ChunkStore.open(store.chunk_path(unit.tile.mosaic)).read_window(unit.tile)

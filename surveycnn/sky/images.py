@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import warnings
 import zlib
+import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +25,10 @@ from surveycnn.sky.files import file_sha256, local_bytes, split_path
 
 AB_ZEROPOINT_NJY = 31.4
 """AB magnitude of one nanojansky, as Rubin rounds it."""
+
+_decompression = threading.Lock()
+"""One tile-compressed image at a time in a process: the HCOMPRESS decoder of astropy (cfitsio's) keeps its state in globals and lets
+go of the GIL, so two threads get each other's bits."""
 
 _ZEROPOINT_KEYS = ("MAGZP", "MAGZERO", "PHOTZP", "ZP")
 _UNIT_NAMES = {"nanomaggies": "nmgy", "nanomaggy": "nmgy", "maggies": "mgy", "maggy": "mgy"}
@@ -46,8 +52,10 @@ class FitsImage:
         InputError
             If the pixels cannot be decoded.
         """
+        compressed = isinstance(self._hdu, fits.CompImageHDU)
         try:
-            pixels = self._hdu.section[(*self._leading, slice(y0, y1), slice(x0, x1))]
+            with _decompression if compressed else nullcontext():
+                pixels = self._hdu.section[(*self._leading, slice(y0, y1), slice(x0, x1))]
         except (OSError, ValueError, RuntimeError, TypeError, zlib.error) as error:
             raise InputError(f"image {self.path!r} cannot be decoded ({error}): fetch it again") from error
         kind = np.float32 if pixels.dtype in (np.dtype("=f4"), np.dtype(">f4")) or pixels.dtype.itemsize < 4 else np.float64
