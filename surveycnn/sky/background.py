@@ -109,12 +109,16 @@ def evaluate_mesh(mesh: np.ndarray, y0: int, y1: int, x0: int, x1: int, mesh_px:
     col, col_weight = _cell_and_weight(x0, x1, mesh.shape[1], mesh_px)
     mesh = np.asarray(mesh, dtype=np.float32)
     rows = mesh[row] * (1 - row_weight)[:, None] + mesh[np.minimum(row + 1, mesh.shape[0] - 1)] * row_weight[:, None]
-    left, right = rows[:, col], rows[:, np.minimum(col + 1, mesh.shape[1] - 1)]
-    # left + (right - left) * weight, in place: this runs over every pixel of every tile
-    right -= left
-    right *= col_weight
-    left += right
-    return left
+    slope = np.diff(rows, axis=1, append=rows[:, -1:])
+    values = np.empty((y1 - y0, x1 - x0), np.float32)
+    # cell by cell, without gathering: this runs over every pixel of every tile
+    starts = np.flatnonzero(np.diff(col, prepend=-1))
+    for start, stop in zip(starts, [*starts[1:], col.size], strict=True):
+        cell = col[start]
+        part = values[:, start:stop]
+        np.multiply(slope[:, cell : cell + 1], col_weight[start:stop], out=part)
+        part += rows[:, cell : cell + 1]
+    return values
 
 
 def _cell_and_weight(start: int, stop: int, n_cells: int, mesh_px: int) -> tuple[np.ndarray, np.ndarray]:

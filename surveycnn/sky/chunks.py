@@ -174,42 +174,48 @@ class ChunkStore:
             If the tile belongs to another mosaic, or a band is unknown or not complete.
         """
         bands = self.bands if bands is None else tuple(bands)
-        self._check(tile, bands)
+        records = self._records(tile, bands)
         shape = (len(bands), tile.oy1 - tile.oy0, tile.ox1 - tile.ox0)
-        image, rms, masked = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, bool)
+        image, rms, masked = np.empty(shape, np.float32), np.empty(shape, np.float32), np.zeros(shape, bool)
         for i, band in enumerate(bands):
-            image[i], rms[i], masked[i] = self._read_band(tile, self.bands.index(band))
+            self._read_band(tile, self.bands.index(band), records[i], image[i], rms[i], masked[i])
         return Window(tile.mosaic, tile.oy0, tile.ox0, self.ny, self.nx, bands, image, rms, masked, self.wcs, self.pixel_scale)
 
-    def _check(self, tile: Tile, bands: Sequence[str]) -> None:
+    def _records(self, tile: Tile, bands: Sequence[str]) -> list[dict[str, Any]]:
+        """Records of `bands`, after a check that they and the tile are of this store."""
         if (tile.mosaic, tile.ny, tile.nx) != (self.mosaic, self.ny, self.nx):
             raise InputError(
                 f"tile {tile.name} is of mosaic {tile.mosaic!r} ({tile.ny} x {tile.nx} px), "
                 f"the store {self.path!r} holds {self.mosaic!r} ({self.ny} x {self.nx} px)"
             )
+        records = []
         for band in bands:
             if band not in self.bands:
                 raise InputError(f"chunk store {self.path!r} has no band {band!r}: it has {', '.join(self.bands)}")
-            if self.band_record(band) is None:
+            record = self.band_record(band)
+            if record is None:
                 raise InputError(f"band {band!r} in {self.path!r} is not complete: run the ingest again")
+            records.append(record)
+        return records
 
-    def _read_band(self, tile: Tile, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Image, noise and mask (y, x) of one band, as in :class:`Window`."""
+    def _read_band(
+        self, tile: Tile, index: int, record: Mapping[str, Any], image: np.ndarray, rms: np.ndarray, masked: np.ndarray
+    ) -> None:
+        """Fill `image`, `rms` and `masked` (y, x) of one band, as in :class:`Window`."""
         rows, cols = tile.outer
         bounds = (tile.oy0, tile.oy1, tile.ox0, tile.ox1, self.mesh_px)
-        image = np.asarray(self.array("image")[index, rows, cols])
-        masked = np.asarray(self.array("mask")[index, rows, cols])
-        image = image - evaluate_mesh(np.asarray(self.array("sky")[index]), *bounds)
-        image[masked] = np.nan
-        record = self.band_record(self.bands[index]) or {}
-        if record.get("has_weight"):
+        sky = evaluate_mesh(np.asarray(self.array("sky")[index]), *bounds)
+        np.subtract(self.array("image")[index, rows, cols], sky, out=image)
+        if record["has_mask"]:
+            masked[:] = self.array("mask")[index, rows, cols]
+            image[masked] = np.nan
+        if record["has_weight"]:
             weight = np.asarray(self.array("weight")[index, rows, cols])
-            rms = np.full(weight.shape, np.nan, np.float32)
             np.divide(1, np.sqrt(weight), out=rms, where=weight > 0)
         else:
-            rms = evaluate_mesh(np.asarray(self.array("rms")[index]), *bounds)
+            rms[:] = evaluate_mesh(np.asarray(self.array("rms")[index]), *bounds)
+        # pixels of weight 0 are NaN in the image since the ingest
         rms[np.isnan(image)] = np.nan
-        return image, rms, masked
 
 
 def _location(path: str | Path) -> str | LocalStore:

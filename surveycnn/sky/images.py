@@ -5,9 +5,9 @@ The only module that reads pixels of FITS files; the ingest streams them from he
 
 from __future__ import annotations
 
+import threading
 import warnings
 import zlib
-import threading
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -27,8 +27,8 @@ AB_ZEROPOINT_NJY = 31.4
 """AB magnitude of one nanojansky, as Rubin rounds it."""
 
 _decompression = threading.Lock()
-"""One tile-compressed image at a time in a process: the HCOMPRESS decoder of astropy (cfitsio's) keeps its state in globals and lets
-go of the GIL, so two threads get each other's bits."""
+"""One tile-compressed image at a time in a process: the HCOMPRESS decoder of astropy (cfitsio's) keeps its state in globals and
+lets go of the GIL, so two threads get each other's bits."""
 
 _ZEROPOINT_KEYS = ("MAGZP", "MAGZERO", "PHOTZP", "ZP")
 _UNIT_NAMES = {"nanomaggies": "nmgy", "nanomaggy": "nmgy", "maggies": "mgy", "maggy": "mgy"}

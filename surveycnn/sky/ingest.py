@@ -56,8 +56,8 @@ def ingest_band(store_path: str, image: ImageConfig, band_index: int, core_px: i
     Returns
     -------
     dict
-        ``sha256`` of the image file, ``digests`` of all files, ``zeropoint``, ``seconds``, ``bytes`` (of pixels read),
-        ``n_bad`` (pixels masked or without data), ``has_weight``, ``sky`` and ``rms`` (medians, nJy). It is also the band's
+        ``sha256`` of the image file, ``digests`` of all files, ``zeropoint``, ``seconds``, ``bytes`` (of pixels read), ``n_bad``
+        (pixels masked or without data), ``has_weight``, ``has_mask``, ``sky`` and ``rms`` (medians, nJy). It is also the band's
         record in the store, written last.
 
     Raises
@@ -85,6 +85,7 @@ def ingest_band(store_path: str, image: ImageConfig, band_index: int, core_px: i
             "digests": {name: digest.result() for name, digest in digests.items()},
             "zeropoint": zeropoint,
             "has_weight": any(kind in maps for kind in NOISE_KINDS),
+            "has_mask": "mask" in maps,
             "n_bad": n_bad,
             "bytes": 4 * store.ny * store.nx * len(maps),
             "sky": float(np.median(sky)),

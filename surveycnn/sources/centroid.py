@@ -1,7 +1,7 @@
 """Windowed centroids: where the light around a peak balances, measured relative to the peak.
 
-The weights are those of SExtractor's XWIN, YWIN (a Gaussian on the source, iterated). All numbers are offsets from the peak pixel and
-are rounded to a binary fraction of a pixel, so that adding a window's origin is exact and apertures placed there are bit-equal in any
+The weights are those of SExtractor's XWIN, YWIN (a Gaussian on the source, iterated). All numbers are offsets from the peak,
+rounded to a binary fraction of a pixel: adding a window's origin is exact then, and apertures placed there are bit-equal in any
 window.
 """
 
@@ -54,7 +54,7 @@ def windowed_centroids(
 def _offsets(patch: np.ndarray, sigma_px: float) -> tuple[np.ndarray, np.ndarray]:
     """Offsets (2, source) in y and x from the middle of each patch (source, y, x), and which of them converged.
 
-    The step is twice the weighted mean, which is exact for a source as wide as the window (Bertin, SExtractor manual, XWIN_IMAGE).
+    The step is twice the weighted mean, exact for a source as wide as the window (SExtractor manual, XWIN_IMAGE).
     """
     reach = patch.shape[1] // 2
     grid = np.arange(-reach, reach + 1, dtype=np.float64)

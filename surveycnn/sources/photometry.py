@@ -1,8 +1,8 @@
 """Positions and fluxes of detected sources, measured at their peaks and nowhere else.
 
-Nothing comes from the pixels that deblending gave to a source: one circular Kron aperture per source, from the detection image, the
-same in every band. Positions are exact binary fractions relative to the peak, so the sums are bit-equal in any window that holds the
-aperture.
+Nothing comes from the pixels that deblending gave to a source: one circular Kron aperture per source, from the detection image,
+the same in every band. Positions are exact binary fractions relative to the peak, so the sums are bit-equal in any window that
+holds the aperture.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Measured:
     flux_err: np.ndarray
     """(band, source) float64, nJy, 1 sigma from the noise map; NaN = no data."""
     flux_radius_px: np.ndarray
-    """(source,) float64, radius of half the light of the detection image in the aperture; NaN where that light is not positive."""
+    """(source,) float64, radius of half the detection image's light in the aperture; NaN where that is not positive."""
     aperture_px: np.ndarray
     """(source,) float64, radius of the aperture."""
     flags: np.ndarray

@@ -21,9 +21,9 @@ def cut_stamps(image: np.ndarray, y: np.ndarray, x: np.ndarray, size: int, step:
     y, x
         (object,) positions in pixels of `image`.
     step
-        Model pixel scale over mosaic pixel scale. Within 1 % of 1, whole pixels are cut and the middle is off by up to half a pixel;
-        else the light is resampled by cubic convolution (Keys 1981), averaged over the area of a stamp pixel where that is the larger
-        one. Flux is conserved: values scale with `step` squared.
+        Model pixel scale over mosaic pixel scale. Within 1 % of 1, whole pixels are cut, and the middle is off by up to half a
+        pixel; else the light is resampled by cubic convolution (Keys 1981), averaged over the area of a stamp pixel where that is
+        the larger one. Flux is conserved: values scale with `step` squared.
 
     Returns
     -------
@@ -81,17 +81,21 @@ def _weights(position: np.ndarray, size: int, step: float, n_block: int) -> tupl
     first = np.floor(position + sample[0, 0]).astype(np.int64) - 1
     # within the block: the same numbers wherever the block lies in the window
     in_block = (position - first)[:, None, None] + sample
-    distance = np.abs(in_block[..., None] - np.arange(n_block))
-    weights = _cubic(distance).mean(axis=2) * step
+    whole = np.floor(in_block).astype(np.int64)
+    kernel = _cubic(in_block - whole) * (step / n_sub)
+    weights = np.zeros((position.size, size, n_block), np.float32)
+    object_, pixel = np.arange(position.size)[:, None], np.arange(size)
+    for k in range(n_sub):
+        for tap in range(4):
+            weights[object_, pixel, whole[:, :, k] + tap - 1] += kernel[tap, :, :, k]
     nearest = np.floor((position - first)[:, None] + sample.mean(axis=1) + 0.5).astype(np.int64)
-    return first[:, None] + np.arange(n_block), weights.astype(np.float32), nearest
+    return first[:, None] + np.arange(n_block), weights, nearest
 
 
-def _cubic(distance: np.ndarray) -> np.ndarray:
-    """Kernel of cubic convolution with a = -1/2 (Catmull-Rom) at `distance` >= 0 in pixels."""
-    near = (1.5 * distance - 2.5) * distance**2 + 1
-    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
-    return np.where(distance <= 1, near, np.where(distance < 2, far, 0))
+def _cubic(fraction: np.ndarray) -> np.ndarray:
+    """Weights (4, ...) of cubic convolution with a = -1/2 (Catmull-Rom) for the pixels at -1, 0, 1 and 2."""
+    t = fraction
+    return 0.5 * np.stack([((2 - t) * t - 1) * t, (3 * t - 5) * t * t + 2, ((4 - 3 * t) * t + 1) * t, (t - 1) * t * t])
 
 
 def _resampled(

@@ -34,8 +34,8 @@ def filled(tmp_path, arguments):
     store.array("mask")[0, 100:110, 50:60] = True
     store.array("sky")[:] = rng.normal(10, 1, (2, 3, 2)).astype(np.float32)
     store.array("rms")[:] = rng.uniform(1, 2, (2, 3, 2)).astype(np.float32)
-    store.write_record("g", {"has_weight": True})
-    store.write_record("r", {"has_weight": False})
+    store.write_record("g", {"has_weight": True, "has_mask": True})
+    store.write_record("r", {"has_weight": False, "has_mask": False})
     return store, pixels
 
 
