@@ -60,19 +60,20 @@ def coverage_moc(footprints: Iterable[Footprint], order: int = MOC_ORDER) -> MOC
 
     total = MOC.new_empty(max_depth=order)
     for footprint in footprints:
-        searched = _polygon_moc(*footprint.outline(), order)
-        for window in merge_windows(footprint.not_searched):
-            searched = searched.difference(_polygon_moc(*footprint.outline(window), order))
-        total = total.union(searched)
+        searched = _polygons_moc([footprint.outline()], order)
+        missing = _polygons_moc([footprint.outline(window) for window in merge_windows(footprint.not_searched)], order)
+        total = total.union(searched.difference(missing))
     return total
 
 
-def _polygon_moc(ra: np.ndarray, dec: np.ndarray, order: int) -> MOC:
-    import astropy.units as u
-    from astropy.coordinates import Latitude, Longitude
+def _polygons_moc(outlines: Sequence[tuple[np.ndarray, np.ndarray]], order: int) -> MOC:
+    """MOC of the sky inside any of the outlines (ra, dec); the smaller side of each."""
     from mocpy import MOC
 
-    return MOC.from_polygon(Longitude(ra, u.deg), Latitude(dec, u.deg), max_depth=order)
+    vertices = [angles for ra, dec in outlines for angles in (np.mod(ra, 360), dec)]
+    mocs = MOC.from_polygons(vertices, max_depth=order, n_threads=1) if vertices else []
+    empty = MOC.new_empty(max_depth=order)
+    return empty.union(*mocs) if mocs else empty
 
 
 def empty_windows(has_data: np.ndarray, block_px: int, ny: int, nx: int) -> list[Window]:

@@ -1,0 +1,300 @@
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import xarray as xr
+from astropy.io import fits
+from astropy.table import Table
+from mocpy import MOC
+
+from surveycnn.catalogs import publish as publish_module
+from surveycnn.catalogs import swap
+from surveycnn.catalogs.columns import source_schema
+from surveycnn.catalogs.export import import_lsdb
+from surveycnn.catalogs.formats import read_fits, read_zarr
+from surveycnn.catalogs.hats_writer import MARGIN
+from surveycnn.catalogs.publish import publish
+from surveycnn.catalogs.query import open_catalog
+from surveycnn.catalogs.regions import unit_vectors
+from surveycnn.catalogs.source import HatsSource, count_rows, hats_partitions
+from surveycnn.catalogs.tables import arrow_to_numpy, field_attrs
+from surveycnn.errors import ConfigError, SchemaError, SurveyCNNError
+
+# lsdb 0.11 and nested-pandas 0.7 still use arguments that pandas 3.1 deprecates
+with_lsdb = pytest.mark.filterwarnings(
+    "ignore:The inplace keyword:DeprecationWarning", "ignore:The copy keyword:DeprecationWarning"
+)
+
+
+def contents(folder):
+    """Digest of each file below a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def assert_same_rows(table, expected):
+    """Columns, types, metadata and values agree; NaN equals NaN."""
+    assert table.column_names == expected.column_names
+    for field in expected.schema:
+        assert table.schema.field(field.name).type == field.type
+        found, wanted = field_attrs(table.schema.field(field.name)), field_attrs(field)
+        assert {**found, "dim": ""} == {**wanted, "dim": ""}
+        np.testing.assert_array_equal(arrow_to_numpy(table[field.name]), arrow_to_numpy(expected[field.name]))
+
+
+def read_hats(folder):
+    source = HatsSource(folder / "hats")
+    return pa.concat_tables([source.schema.empty_table(), *source.scan(source.schema.names, None)])
+
+
+def test_publish__every_format_has_the_same_rows(published, table):
+    assert len(hats_partitions(published / "hats")) > 3
+    assert_same_rows(read_hats(published), table)
+    assert_same_rows(read_zarr(published / "catalog.zarr"), table)
+    assert_same_rows(read_fits(published / "catalog.fits"), table)
+    assert count_rows(published) == {"hats": 1500, "zarr": 1500, "fits": 1500}
+
+
+@pytest.mark.parametrize("n_rows", [0, 1])
+def test_publish__few_rows(n_rows, table_maker, tmp_path):
+    table = table_maker(n_rows)
+    out = publish(table, tmp_path / "out")
+    assert_same_rows(read_hats(out), table)
+    assert_same_rows(read_zarr(out / "catalog.zarr"), table)
+    assert_same_rows(read_fits(out / "catalog.fits"), table)
+    assert len(open_catalog(out)) == len(Table.read(out / "catalog.fits")) == n_rows
+    with xr.open_zarr(out / "catalog.zarr") as dataset:
+        assert dataset.sizes["source"] == n_rows
+
+
+def test_publish__dataset_instead_of_table(tmp_path):
+    out = publish(source_schema(["g"]).empty(), tmp_path / "out", formats=["fits"])
+    assert open_catalog(out).columns == list(source_schema(["g"]))
+
+
+def test_publish__fits_for_astropy(published, table):
+    read = Table.read(published / "catalog.fits", character_as_bytes=False)
+    assert read["source_id"].tolist() == table["source_id"].to_pylist()
+    assert read["mosaic"].tolist() == table["mosaic"].to_pylist()
+    assert read["is_primary"].dtype == bool and read["pz_mean"].shape == (1500, 3)
+    units = {name: str(read[name].unit) for name in ("ra", "x", "flux_g", "flux_radius")}
+    assert units == {"ra": "deg", "x": "pix", "flux_g": "nJy", "flux_radius": "arcsec"}
+    header = fits.getheader(published / "catalog.fits", 1)
+    assert header["TUCD2"] == "pos.eq.ra;meta.main" and header["TCOMM2"] == "right ascension, ICRS"
+
+
+def test_publish__zarr_for_xarray(published, table):
+    with xr.open_zarr(published / "catalog.zarr") as dataset:
+        assert dataset["flux_g"].attrs["units"] == "nJy" and dataset["pz_mean"].dims == ("source", "component")
+        assert dataset["mosaic"].values.tolist() == table["mosaic"].to_pylist()
+        assert dataset.attrs["columns"] == table.column_names and dataset.attrs["name"] == "kids"
+
+
+@with_lsdb
+def test_publish__hats_for_lsdb(published, table):
+    catalog = import_lsdb().open_catalog(published / "hats")
+    frame = catalog.compute(progress_bar=False)
+    assert frame["source_id"].tolist() == table["source_id"].to_pylist()
+    assert frame.index.is_monotonic_increasing and frame.index.name == "_healpix_29"
+    np.testing.assert_array_equal(np.stack(frame["pz_mean"].to_numpy()), arrow_to_numpy(table["pz_mean"]))
+    assert catalog.name == "kids" and len(catalog) == 1500
+    assert len(catalog.cone_search(352, -31, 600).compute(progress_bar=False)) == len(open_catalog(published).cone(352, -31, 600))
+
+
+@pytest.fixture(scope="module")
+def dense(table_maker, tmp_path_factory):
+    """Folder of a catalog of 1200 rows in 3.6 arcmin, many within the margin of a border between partitions."""
+    return publish(table_maker(1200, size=0.06), tmp_path_factory.mktemp("dense"), partition_rows=300, formats=["hats"])
+
+
+@pytest.mark.slow  # lsdb compiles the alignment of two catalogs for 20 s
+@with_lsdb
+def test_publish__margin_completes_a_crossmatch(dense):
+    """Another catalog has the same positions 3 arcsec to the east: matches over the borders of partitions are found, too."""
+    lsdb = import_lsdb()
+    ours = open_catalog(dense).select(["source_id", "ra", "dec"]).to_pandas()
+    shifted = ours.assign(ra=ours["ra"] + 3 / 3600 / np.cos(np.radians(ours["dec"])))
+    other = lsdb.from_dataframe(shifted, margin_threshold=5, catalog_name="other")
+    catalog = lsdb.open_catalog(dense / "hats")
+    match = other.crossmatch(catalog, radius_arcsec=3.5, n_neighbors=50, suffix_method="all_columns", suffixes=("", "_ours"))
+    frame = match.compute(progress_bar=False)
+    assert len(catalog.get_healpix_pixels()) > 3
+    assert set(frame["source_id"][frame["source_id"] == frame["source_id_ours"]]) == set(ours["source_id"])
+
+
+@with_lsdb
+def test_publish__no_row_for_lsdb(table_maker, tmp_path):
+    out = publish(table_maker(0), tmp_path / "out", formats=["hats"])
+    assert len(import_lsdb().open_catalog(out / "hats").compute(progress_bar=False)) == 0
+
+
+def test_publish__hats_is_valid(published):
+    from hats.io.validation import is_valid_catalog
+
+    assert is_valid_catalog(published / "hats", strict=True)
+
+
+def test_publish__margin_holds_the_rows_around(dense):
+    """Of all rows within the margin outside of a partition's pixel, none is missing, and none from inside is there."""
+    table = read_hats(dense)
+    ids, vectors = table["source_id"].to_numpy(), unit_vectors(table["ra"].to_numpy(), table["dec"].to_numpy())
+    n_near = 0
+    for partition in hats_partitions(dense / "hats"):
+        inside = np.isin(ids, pq.read_table(partition.path, partitioning=None)["source_id"].to_numpy())
+        margin = dense / "hats" / MARGIN / partition.path.relative_to(dense / "hats" / "sources")
+        held = set(pq.read_table(margin, partitioning=None)["source_id"].to_pylist()) if margin.is_file() else set()
+        distance = np.linalg.norm(vectors[~inside][:, None] - vectors[inside][None], axis=2).min(axis=1)
+        near = set(ids[~inside][distance <= 2 * np.sin(np.radians(5 / 3600) / 2)].tolist())
+        assert near <= held and not held & set(ids[inside].tolist())
+        n_near += len(near)
+    assert n_near > 30
+
+
+def test_publish__equal_bytes_every_time(table, published, tmp_path):
+    again = publish(table, tmp_path / "again", partition_rows=300, name="kids", provenance={"seed": 0})
+    assert contents(again) == contents(published)
+
+
+def test_publish__provenance_has_rows_and_digests(published):
+    record = json.loads((published / "provenance.json").read_text())
+    assert record["seed"] == 0 and record["catalog"]["rows"] == 1500 and record["catalog"]["formats"] == ["hats", "zarr", "fits"]
+    files = {name: digest for name, digest in contents(published).items() if name != "provenance.json"}
+    assert record["catalog"]["files"] == files
+
+
+def test_publish__coverage(table, tmp_path):
+    moc = MOC.from_string("10/0-20 12/1000000")
+    out = publish(table, tmp_path / "out", formats=["fits"], coverage=moc)
+    assert open_catalog(out).coverage == moc and "coverage.fits" in open_catalog(out).provenance["catalog"]["files"]
+
+
+def test_publish__replaces_only_what_belongs_to_a_catalog(table, tmp_path):
+    out = publish(table, tmp_path / "out")
+    (out / "work").mkdir()
+    (out / "work" / "tile").write_text("kept")
+    (out / "report.html").write_text("of the old catalog")
+    publish(table.slice(0, 10), out, formats=["fits"])
+    assert sorted(path.name for path in out.iterdir()) == ["catalog.fits", "provenance.json", "work"]
+    assert (out / "work" / "tile").read_text() == "kept" and len(open_catalog(out)) == 10
+
+
+@pytest.mark.parametrize("step", ["write_fits", "_write_provenance", "_check_conserved"])
+def test_publish__failure_leaves_the_old_catalog(step, table, tmp_path, monkeypatch):
+    out = publish(table.slice(0, 20), tmp_path / "out", formats=["zarr", "fits"])
+    before = contents(out)
+
+    def fail(*args):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(publish_module, step, fail)
+    with pytest.raises(OSError, match="no space left"):
+        publish(table, out, formats=["zarr", "fits"])
+    assert contents(out) == before
+
+
+def test_publish__lost_rows_are_not_published(table, tmp_path, monkeypatch):
+    write = publish_module.write_fits
+    monkeypatch.setattr(publish_module, "write_fits", lambda table, path: write(table.slice(1), path))
+    with pytest.raises(SurveyCNNError, match="fits of the catalog has 1499 rows when read back, expected 1500"):
+        publish(table, tmp_path / "out", formats=["fits"])
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from surveycnn.catalogs import swap
+
+out, kill_at = Path(sys.argv[1]), int(sys.argv[2])
+calls = 0
+real = Path.rename
+def rename(self, target):
+    global calls
+    if calls == kill_at:
+        os._exit(9)
+    calls += 1
+    return real(self, target)
+Path.rename = rename
+with swap.replace_entries(out, ("a", "b", "c")) as staging:
+    (staging / "a").write_text("new")
+    (staging / "b").mkdir()
+    (staging / "b" / "file").write_text("new")
+"""
+
+
+@pytest.mark.parametrize("kill_at", range(7))
+def test_replace_entries__killed_at_each_rename(kill_at, tmp_path):
+    """Before the deciding rename the old entries stay, after it the new ones come, all of them, whoever looks next."""
+    out = tmp_path / "out"
+    (out / "b").mkdir(parents=True)
+    for path in (out / "a", out / "b" / "file", out / "c", out / "other"):
+        path.write_text("old")
+    code = subprocess.run([sys.executable, "-c", KILLED, str(out), str(kill_at)], check=False).returncode
+    assert code == (9 if kill_at < 6 else 0)  # the decision, three old entries away, two new ones in
+    swap.finish(out)
+    texts = {path.relative_to(out).as_posix(): path.read_text() for path in out.rglob("*") if path.is_file()}
+    texts = {name: text for name, text in texts.items() if not name.startswith(swap.STAGING)}
+    old = {"a": "old", "b/file": "old", "c": "old", "other": "old"}
+    assert texts == (old if kill_at == 0 else {"a": "new", "b/file": "new", "other": "old"})
+    with swap.replace_entries(out, ("a",)) as staging:
+        (staging / "a").write_text("newer")
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_finish__nothing_to_do(tmp_path):
+    assert swap.finish(tmp_path) is False
+    shutil.copytree(tmp_path, tmp_path / swap.OLD)
+    assert swap.finish(tmp_path) is False and list(tmp_path.iterdir()) == []
+
+
+def test_open_catalog__completes_an_interrupted_publish(table, tmp_path):
+    out = publish(table.slice(0, 5), tmp_path / "out", formats=["fits"])
+    new = publish(table, tmp_path / "new", formats=["fits"])
+    new.rename(out / swap.READY)
+    (out / swap.READY / swap.ENTRIES).write_text(json.dumps({"new": ["catalog.fits", "provenance.json"], "removed": []}))
+    assert len(open_catalog(out)) == 1500
+
+
+@pytest.mark.parametrize("formats", [["hats", "csv"], []])
+def test_publish__unknown_format(formats, table, tmp_path):
+    with pytest.raises(ConfigError, match=r"formats are \[.*known are \['hats', 'zarr', 'fits'\]"):
+        publish(table, tmp_path / "out", formats=formats)
+    assert not (tmp_path / "out").exists()
+
+
+def test_publish__unsorted_rows(table, tmp_path):
+    with pytest.raises(SchemaError, match="rows are not sorted"):
+        publish(table.take(np.arange(1500)[::-1]), tmp_path / "out")
+
+
+def test_publish__repeated_source_id(table, tmp_path):
+    with pytest.raises(SchemaError, match="source_id is not unique"):
+        publish(pa.concat_tables([table.slice(0, 1), table]), tmp_path / "out")
+
+
+def test_publish__no_position(table, tmp_path):
+    with pytest.raises(SchemaError, match=r"columns \['ra'\] are missing"):
+        publish(table.drop_columns(["ra"]), tmp_path / "out")
+
+
+def test_publish__needs_no_dask_scheduler(table, tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise AssertionError("a Dask graph was computed")
+
+    for name in ("dask.base.compute", "dask.local.get_async", "dask.threaded.get"):
+        monkeypatch.setattr(name, fail)
+    publish(table, tmp_path / "out")
+
+
+def test_readers__no_warning(published):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Table.read(published / "catalog.fits")
+        xr.open_zarr(published / "catalog.zarr").load().close()
