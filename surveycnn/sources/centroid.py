@@ -12,7 +12,7 @@ import numpy as np
 GRID_PER_PX = 8192
 """Centroids are multiples of 1 / 8192 px (1.2e-4 px): a power of two, so that sums with whole pixels do not round."""
 
-_MAX_STEPS = 25
+_MAX_STEPS = 50
 _TOLERANCE_PX = 2e-4
 _BATCH_PIXELS = 4_000_000
 

@@ -130,6 +130,10 @@ class _SaddleTree:
         self._members = [[k] for k in range(n_basins)]
         self._objects = [[k] for k in range(n_basins)]
         self._stands_out = [False] * n_basins
+        # light above the height at which it was last summed, and pixels: bounds the light above any lower saddle
+        self._n_pixels = np.diff(self._start).tolist()
+        self._light = [0.0] * n_basins
+        self._light_height = self._height.tolist()
 
     def join(self, low: np.ndarray, high: np.ndarray, saddle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Basins at whose summits the objects are, and for each basin the one that it belongs to."""
@@ -160,6 +164,9 @@ class _SaddleTree:
         self._members[big] += self._members[small]
         self._objects[big] = objects
         self._stands_out[big] = self._stands_out[a] or self._stands_out[b]
+        self._light[big] = self._light_bound(a, height) + self._light_bound(b, height)
+        self._light_height[big] = height
+        self._n_pixels[big] += self._n_pixels[small]
 
     def _absorb(self, a: int, b: int, owner: np.ndarray) -> list[int]:
         """Give the branch that does not stand out to the other one; returns the objects that remain."""
@@ -173,6 +180,9 @@ class _SaddleTree:
 
     def _is_significant(self, k: int, height: float) -> bool:
         """Whether branch `k` has enough light and pixels above the saddle at `height`."""
+        least_light = self._least_light[self._members[k][0]]
+        if self._light_bound(k, height) <= least_light:
+            return False
         light, area = 0.0, 0
         for basin in self._members[k]:
             start = self._start[basin]
@@ -180,7 +190,12 @@ class _SaddleTree:
             # summed anew, not taken from running sums over the window: these would round as the window happens to be cut
             light -= float(self._sorted[start : start + n].sum()) + n * height
             area += n
-        return area >= self._min_area_px and light > self._least_light[self._members[k][0]]
+        self._light[k], self._light_height[k] = light, height
+        return area >= self._min_area_px and light > least_light
+
+    def _light_bound(self, k: int, height: float) -> float:
+        """No less than the light of branch `k` above `height`: saves summing large branches again at every saddle."""
+        return self._light[k] + (self._light_height[k] - height) * self._n_pixels[k]
 
 
 def _number_objects(

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from surveycnn.sources.centroid import GRID_PER_PX, windowed_centroids
+
+
+@pytest.mark.parametrize("sigma", [1.0, 1.5, 3.0])
+def test_windowed_centroids__find_subpixel_positions(gaussian, sigma):
+    rng = np.random.default_rng(1)
+    image = np.zeros((300, 300))
+    truth = np.array([(y, x) for y in range(30, 300, 60) for x in range(30, 300, 60)]) + rng.uniform(-0.5, 0.5, (25, 2))
+    for y, x in truth:
+        gaussian(image, y, x, 1000, sigma)
+    peaks = np.round(truth).astype(np.int64)
+    y, x, converged = windowed_centroids(image.astype(np.float32), peaks[:, 0], peaks[:, 1], 1.5)
+    assert converged.all()
+    np.testing.assert_allclose(np.column_stack([y, x]), truth, atol=2e-3)
+
+
+def test_windowed_centroids__lie_on_the_grid_and_move_with_the_image(gaussian):
+    image = np.random.default_rng(2).normal(0, 1, (60, 60))
+    gaussian(image, 30.3, 28.8, 500, 2)
+    image = image.astype(np.float32)
+    y, x, _ = windowed_centroids(image, np.array([30]), np.array([29]), 1.5)
+    assert (y * GRID_PER_PX) % 1 == 0 and (x * GRID_PER_PX) % 1 == 0
+    shifted = np.zeros((400, 300), np.float32)
+    shifted[301:361, 77:137] = image
+    there = windowed_centroids(shifted, np.array([5, 331]), np.array([5, 106]), 1.5)
+    assert there[0][1] == y[0] + 301 and there[1][1] == x[0] + 77
+
+
+def test_windowed_centroids__stay_at_the_peak_where_there_is_no_light():
+    image = np.full((30, 30), -1, np.float32)
+    y, x, converged = windowed_centroids(image, np.array([3, 29]), np.array([4, 0]), 1.5)
+    assert y.tolist() == [3, 29] and x.tolist() == [4, 0] and not converged.any()
+
+
+def test_windowed_centroids__do_not_walk_to_a_brighter_neighbour(gaussian):
+    image = np.zeros((60, 60))
+    gaussian(image, 30, 36, 1e5, 2)
+    y, x, converged = windowed_centroids(image.astype(np.float32), np.array([30]), np.array([30]), 1.5)
+    assert (y[0], x[0], converged[0]) == (30, 30, False)
+
+
+def test_windowed_centroids__none():
+    y, x, converged = windowed_centroids(np.zeros((9, 9), np.float32), np.zeros(0, np.int64), np.zeros(0, np.int64), 1.0)
+    assert y.shape == x.shape == converged.shape == (0,)
