@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import galsim
 import numpy as np
@@ -52,14 +53,21 @@ class Layers:
             flux=float(total.sum()),
             calculate_stepk=False,  # searching the grid for them costs more than the drawing
             calculate_maxk=False,
+            _force_maxk=np.pi / self.scale,
         )
         return profile.shift(self.x, self.y)
 
 
 def psf_of(exposure: Exposure) -> galsim.GSObject:
     """PSF of flux 1 with the astrometric shift of the band."""
-    moffat = galsim.Moffat(beta=exposure.beta, fwhm=exposure.fwhm, trunc=6.0 * exposure.fwhm)
+    moffat = _unit_moffat(round(4.0 * exposure.beta) / 4.0).dilate(exposure.fwhm)
     return moffat.shear(g1=exposure.e1, g2=exposure.e2).shift(exposure.shift_x, exposure.shift_y)
+
+
+@lru_cache(maxsize=32)
+def _unit_moffat(beta: float) -> galsim.Moffat:
+    """Moffat of FWHM 1, cut at 6 FWHM: GalSim tabulates its transform once, which takes longer than drawing a stamp with it."""
+    return galsim.Moffat(beta=beta, fwhm=1.0, trunc=6.0, gsparams=_GSPARAMS)
 
 
 def draw_light(
@@ -82,7 +90,7 @@ def draw_light(
         return image
     for index, exposure in enumerate(exposures):
         total = galsim.Add([part.in_band(index) for part in light])
-        convolved = galsim.Convolve([total, psf_of(exposure)], gsparams=_GSPARAMS)
+        convolved = galsim.Convolve([total, psf_of(exposure)], real_space=False, gsparams=_GSPARAMS)
         drawn = convolved.drawImage(nx=size, ny=size, scale=scale, offset=(centre[1], centre[0]))
         image[index] = drawn.array
     return image

@@ -84,8 +84,5 @@ def colours(spectral_type: float, redshift: float, bands: tuple[str, ...], a_v: 
 def k_correction(spectral_type: float, redshift: float, observed: str = "i", rest: str = "r") -> float:
     """Apparent `observed` minus absolute `rest` magnitude minus the distance modulus."""
     return float(
-        -2.5
-        * np.log10(
-            band_fluxes(spectral_type, redshift, (observed,))[0] / band_fluxes(spectral_type, 0.0, (rest,))[0]
-        )
+        -2.5 * np.log10(band_fluxes(spectral_type, redshift, (observed,))[0] / band_fluxes(spectral_type, 0.0, (rest,))[0])
     )

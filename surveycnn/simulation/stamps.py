@@ -1,0 +1,185 @@
+"""Labelled stamps for training and tests, the same for any number of workers and as the head of any longer set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from surveycnn.errors import ConfigError, InputError
+from surveycnn.simulation.conditions import Exposure, draw_exposures, survey_probabilities
+from surveycnn.simulation.field import add_defects
+from surveycnn.simulation.lens_task import lens_stamp
+from surveycnn.simulation.morphology_task import morphology_stamp
+from surveycnn.simulation.render import observe
+
+GRI = ("g", "r", "i")
+_MAX_CENTRE_SHIFT_PX = 1.0
+
+Stamp = tuple[np.ndarray, dict[str, np.ndarray], dict[str, object]]
+"""Image without noise (band, y, x) in nJy, labels, truth."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the stamps of a task hold."""
+
+    bands: tuple[str, ...]
+    draw: Callable[..., Stamp]
+    code: int
+    """Part of the seed: two tasks with one seed share nothing."""
+    group: int = 1
+    """Stamps that are made together, from one encounter of galaxies."""
+
+
+TASKS: dict[str, Task] = {
+    "lens": Task(GRI, lens_stamp, 1),
+    "morphology": Task(GRI, morphology_stamp, 2),
+}
+
+
+@dataclass(frozen=True)
+class StampSet:
+    """Stamps with labels for a task and the truth behind them."""
+
+    task: str
+    stamps: np.ndarray
+    """(object, y, x, band) float32, nJy per pixel of 0.2 arcsec, sky-subtracted; NaN = no data."""
+    bands: tuple[str, ...]
+    labels: dict[str, np.ndarray]
+    """What a model learns, (object, ...)."""
+    truth: dict[str, np.ndarray] = field(default_factory=dict)
+    """What was put in, (object,): magnitudes, redshifts, seeing and depth per band, kinds; NaN = does not apply."""
+
+    def __len__(self) -> int:
+        return len(self.stamps)
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to one .npz file, without pickles."""
+        arrays = {f"label/{name}": values for name, values in self.labels.items()}
+        arrays |= {f"truth/{name}": values for name, values in self.truth.items()}
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.tmp.npz")
+        np.savez(temporary, stamps=self.stamps, task=np.array(self.task), bands=np.array(self.bands), **arrays)
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> StampSet:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        InputError
+            Where there is no such file or it holds no stamps.
+        """
+        if not Path(path).is_file():
+            raise InputError(f"no stamps at {str(path)!r}: simulate them first")
+        with np.load(path, allow_pickle=False) as file:
+            if not {"stamps", "task", "bands"} <= set(file.files):
+                raise InputError(f"{str(path)!r} is no set of stamps: it holds {file.files}")
+            labels = {name[6:]: file[name] for name in file.files if name.startswith("label/")}
+            truth = {name[6:]: file[name] for name in file.files if name.startswith("truth/")}
+            return cls(str(file["task"]), file["stamps"], tuple(str(band) for band in file["bands"]), labels, truth)
+
+
+def simulate_stamps(task: str, n: int, *, seed: int, conditions: str = "wide", n_workers: int = 1) -> StampSet:
+    """`n` labelled stamps of a task; stamp k depends on (task, seed, conditions, k) alone.
+
+    Parameters
+    ----------
+    task
+        lens, morphology, merger or photoz.
+    conditions
+        lsst, kids, or wide, a mixture of the two.
+    n_workers
+        Processes; the result is the same for any number.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown task or unknown conditions, or numbers below zero.
+    """
+    _check(task, n, seed, conditions, n_workers)
+    chunk = _chunk_size(TASKS[task].group, n, n_workers)
+    starts = range(0, n, chunk)
+    jobs = [(task, start, min(start + chunk, n), seed, conditions) for start in starts]
+    if n_workers == 1 or len(jobs) <= 1:
+        parts = [_simulate_range(*job) for job in jobs]
+    else:
+        # Spawned, not forked: the caller may hold threads of TensorFlow or Dask.
+        with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
+            parts = list(pool.map(_simulate_range, *zip(*jobs, strict=True)))
+    return _concatenate(task, parts)
+
+
+def _check(task: str, n: int, seed: int, conditions: str, n_workers: int) -> None:
+    if task not in TASKS:
+        raise ConfigError(f"unknown task {task!r}: choose one of {sorted(TASKS)}")
+    if n < 1 or n_workers < 1 or seed < 0:
+        raise ConfigError(
+            f"cannot simulate n={n!r} stamps with seed={seed!r} on n_workers={n_workers!r}: n and n_workers start at 1, seed at 0"
+        )
+    survey_probabilities(conditions)
+
+
+def _chunk_size(group: int, n: int, n_workers: int) -> int:
+    """Stamps per job: whole groups, a few jobs per worker, at most 512."""
+    wanted = min(512, max(1, n // (4 * n_workers)))
+    return max(group, wanted // group * group)
+
+
+@dataclass(frozen=True)
+class _Range:
+    stamps: np.ndarray
+    labels: dict[str, np.ndarray]
+    truth: dict[str, np.ndarray]
+
+
+def _simulate_range(task: str, start: int, stop: int, seed: int, conditions: str) -> _Range:
+    made = [_simulate_one(task, index, seed, conditions) for index in range(start, stop)]
+    return _Range(
+        np.stack([stamp for stamp, _, _ in made]),
+        _columns([labels for _, labels, _ in made]),
+        _columns([truth for _, _, truth in made]),
+    )
+
+
+def _simulate_one(task: str, index: int, seed: int, conditions: str) -> Stamp:
+    """Observed stamp (y, x, band), labels and truth number `index`."""
+    spec = TASKS[task]
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(spec.code, 0, index)))
+    exposures = draw_exposures(rng, conditions, spec.bands)
+    centre = tuple(rng.uniform(-_MAX_CENTRE_SHIFT_PX, _MAX_CENTRE_SHIFT_PX, 2))
+    if spec.group == 1:
+        model, labels, truth = spec.draw(rng, exposures, centre)
+    else:
+        group_seed = np.random.SeedSequence(seed, spawn_key=(spec.code, 1, index // spec.group))
+        model, labels, truth = spec.draw(rng, exposures, centre, group_seed)
+    image = add_defects(rng, observe(rng, model, exposures), exposures)
+    total = model.sum(axis=(1, 2))
+    return np.moveaxis(image, 0, -1).astype(np.float32), labels, truth | _conditions_truth(exposures, total)
+
+
+def _conditions_truth(exposures: tuple[Exposure, ...], total: np.ndarray) -> dict[str, object]:
+    truth: dict[str, object] = {}
+    for exposure, flux in zip(exposures, total, strict=True):
+        truth[f"fwhm_{exposure.band}"] = exposure.fwhm
+        truth[f"sigma_{exposure.band}"] = exposure.sigma
+        truth[f"flux_{exposure.band}"] = float(flux)
+    return truth
+
+
+def _columns(rows: list[dict]) -> dict[str, np.ndarray]:
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def _concatenate(task: str, parts: list[_Range]) -> StampSet:
+    def join(columns: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        return {name: np.concatenate([part[name] for part in columns]) for name in columns[0]}
+
+    stamps = np.concatenate([part.stamps for part in parts])
+    return StampSet(task, stamps, TASKS[task].bands, join([p.labels for p in parts]), join([p.truth for p in parts]))
