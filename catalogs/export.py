@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from surveycnn.catalogs.formats import write_fits, write_zarr
-from surveycnn.catalogs.tables import arrow_to_astropy, arrow_to_numpy
+from surveycnn.catalogs.tables import arrow_to_astropy, arrow_to_numpy, numpy_to_arrow
 from surveycnn.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -53,22 +53,32 @@ def write(table: pa.Table, path: Path) -> Path:
     return path
 
 
-def _write_csv(table: pa.Table, path: Path) -> None:
-    """Plain CSV has one value per cell: a column of several becomes name_0, name_1, ..."""
-    arrays, names = [], []
-    for name in table.column_names:
-        values = arrow_to_numpy(table[name])
+def split_components(table: pa.Table) -> pa.Table:
+    """The table with one column per component, name_0, name_1, ..., where a column has several values per row."""
+    arrays, fields = [], []
+    for field in table.schema:
+        values = arrow_to_numpy(table[field.name])
         for place, part in enumerate(values.T if values.ndim == 2 else [values]):
-            arrays.append(pa.array(part))
-            names.append(f"{name}_{place}" if values.ndim == 2 else name)
-    arrow_to_astropy(pa.table(arrays, names=names)).write(path, format="ascii.csv")
+            arrays.append(numpy_to_arrow(part))
+            name = f"{field.name}_{place}" if values.ndim == 2 else field.name
+            fields.append(pa.field(name, arrays[-1].type, metadata=field.metadata))
+    return pa.table(arrays, schema=pa.schema(fields))
+
+
+def _write_csv(table: pa.Table, path: Path) -> None:
+    arrow_to_astropy(split_components(table)).write(path, format="ascii.csv")
+
+
+def _write_ecsv(table: pa.Table, path: Path) -> None:
+    # astropy cannot read a file without rows whose columns have several values per row
+    arrow_to_astropy(table if table.num_rows else split_components(table)).write(path, format="ascii.ecsv")
 
 
 _WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
     ".fits": write_fits,
     ".parquet": lambda table, path: pq.write_table(table, path, compression="zstd"),
     ".csv": _write_csv,
-    ".ecsv": lambda table, path: arrow_to_astropy(table).write(path, format="ascii.ecsv"),
+    ".ecsv": _write_ecsv,
     ".vot": lambda table, path: arrow_to_astropy(table).write(path, format="votable"),
     ".zarr": write_zarr,
 }

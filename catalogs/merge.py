@@ -146,7 +146,7 @@ def _depths(mosaics: np.ndarray, y: np.ndarray, x: np.ndarray, footprints: Seque
     known = {footprint.mosaic: footprint for footprint in footprints}
     for mosaic in np.unique(mosaics):
         if mosaic not in known:
-            raise SurveyCNNError(f"rows come from mosaic {mosaic!r}, which is not among the footprints {sorted(known)}")
+            raise SurveyCNNError(f"rows come from mosaic {str(mosaic)!r}, which is not among the footprints {sorted(known)}")
         rows = mosaics == mosaic
         depths[rows] = known[mosaic].depth_arcsec(y[rows], x[rows])
     return depths

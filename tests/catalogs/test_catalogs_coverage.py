@@ -1,0 +1,80 @@
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.wcs import WCS
+
+from surveycnn.catalogs.coverage import Footprint, coverage_moc, empty_windows, merge_windows
+
+
+def footprint(ra=0.0, dec=-31.0, not_searched=(), mosaic="a", scale=2.0, ny=400, nx=600, projection="TAN"):
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval = [f"RA---{projection}", f"DEC--{projection}"], [ra, dec]
+    wcs.wcs.crpix, wcs.wcs.cdelt = [nx / 2 + 0.5, ny / 2 + 0.5], [-scale / 3600, scale / 3600]
+    return Footprint(mosaic, wcs, ny, nx, tuple(not_searched))
+
+
+def searched(moc, place, y, x):
+    ra, dec = place.wcs.all_pix2world(x, y, 0)
+    return moc.contains_lonlat(ra * u.deg, dec * u.deg)
+
+
+@pytest.mark.parametrize(("ra", "dec"), [(0.0, -31.0), (180.0, 0.0), (10.0, 89.95), (200.0, -90.0)])
+def test_coverage_moc__inside_and_outside(ra, dec):
+    place = footprint(ra, dec)
+    moc = coverage_moc([place])
+    y, x = np.random.default_rng(0).uniform(-100, 700, (2, 5000))
+    depth = place.depth_arcsec(y, x)
+    clear = np.abs(depth) > 10
+    assert np.array_equal(searched(moc, place, y, x)[clear], depth[clear] > 0)
+    area = moc.sky_fraction * 4 * np.pi * (180 / np.pi) ** 2
+    assert area == pytest.approx(400 * 600 * (2 / 3600) ** 2, rel=0.02)
+
+
+def test_coverage_moc__parts_not_searched():
+    place = footprint(not_searched=[(0, 100, 0, 200), (100, 200, 0, 200)])
+    y, x = np.random.default_rng(0).uniform(3, 397, (2, 5000))
+    missing = (y < 200) & (x < 200)
+    clear = np.minimum(np.abs(y - 200), np.abs(x - 200)) > 5
+    found = searched(coverage_moc([place]), place, y, x)
+    assert np.array_equal(found[clear], ~missing[clear])
+
+
+def test_coverage_moc__searched_by_another_mosaic():
+    whole = footprint()
+    part = footprint(not_searched=[(0, 200, 0, 600)], mosaic="b")
+    assert coverage_moc([part, whole]) == coverage_moc([whole]) != coverage_moc([part])
+
+
+def test_coverage_moc__no_mosaic():
+    assert coverage_moc([]).sky_fraction == 0
+
+
+def test_coverage_moc__same_bytes_every_time(tmp_path):
+    for name in ("a", "b"):
+        coverage_moc([footprint()]).save(tmp_path / name, format="fits")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_footprint__outline_leaves_out_corners_off_the_sky():
+    ra, dec = footprint(0, 0, projection="AIT", scale=3600, ny=200, nx=400).outline()
+    assert np.isfinite(ra).all() and np.isfinite(dec).all()
+
+
+def test_footprint__depth():
+    place = footprint()
+    assert place.depth_arcsec(np.array([-0.5, 199.5, 10.0]), np.array([3.0, 299.5, 599.5])) == pytest.approx([0, 400, 0])
+
+
+def test_empty_windows__cover_the_blocks_without_data():
+    rng = np.random.default_rng(2)
+    has_data = rng.random((5, 7)) < 0.6
+    windows = empty_windows(has_data, 64, 300, 430)
+    drawn = np.zeros((300, 430), dtype=int)
+    for y0, y1, x0, x1 in windows:
+        drawn[y0:y1, x0:x1] += 1
+    assert np.array_equal(drawn, np.kron(~has_data, np.ones((64, 64), dtype=int))[:300, :430])
+    assert empty_windows(np.ones((3, 3), dtype=bool), 64, 192, 192) == []
+
+
+def test_merge_windows__joins_columns():
+    assert merge_windows([(64, 128, 0, 64), (0, 64, 0, 64), (128, 192, 64, 128)]) == [(0, 128, 0, 64), (128, 192, 64, 128)]

@@ -1,0 +1,277 @@
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from astropy.table import Table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import surveycnn
+from surveycnn.catalogs import source as source_module
+from surveycnn.catalogs.flags import has_flag
+from surveycnn.catalogs.publish import publish
+from surveycnn.catalogs.query import open_catalog
+from surveycnn.catalogs.regions import separation_deg, unit_vectors
+from surveycnn.catalogs.tables import arrow_to_numpy
+from surveycnn.errors import CatalogError
+
+
+@pytest.fixture(scope="module", params=["hats", "zarr", "fits"])
+def catalog(request, table, tmp_path_factory):
+    """The catalog read from each format."""
+    out = tmp_path_factory.mktemp(request.param) / "kids"
+    return open_catalog(publish(table, out, formats=[request.param], partition_rows=300))
+
+
+def ids(table, mask):
+    return table["source_id"].to_numpy()[mask].tolist()
+
+
+def test_open_catalog__is_public(published):
+    assert len(surveycnn.open_catalog(published)) == len(surveycnn.open_catalog(str(published))) == 1500
+
+
+def test_catalog__same_from_every_format(catalog, table):
+    assert len(catalog) == 1500 and catalog.columns == table.column_names
+    assert catalog["source_id"].tolist() == table["source_id"].to_pylist()
+    assert catalog.schema.field("ra").metadata[b"units"] == b"deg"
+
+
+def test_catalog__contract_example(catalog, table):
+    hot = catalog.cone(352.0, -31.0, 1200).where("lens_prob > 0.5 and z_phot < 1").top(50, by="lens_prob")
+    ra, dec, prob, z = (table[name].to_numpy() for name in ("ra", "dec", "lens_prob", "z_phot"))
+    inside = separation_deg(unit_vectors(ra, dec), unit_vectors(352.0, -31.0)) * 3600 <= 1200
+    rows = np.flatnonzero(inside & (prob > 0.5) & (z < 1))
+    rows = rows[np.argsort(-prob[rows], kind="stable")][:50]
+    assert 10 < len(rows) and hot["source_id"].tolist() == ids(table, rows)
+    assert len(hot) == len(hot.to_table()) == len(hot.to_pandas()) == hot.to_xarray().sizes["source"] == len(rows)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.sampled_from([0.0, 359.9, 180.0, 77.7]), st.floats(-90, 90), st.floats(0, 100))
+def test_cone__reads_every_row_inside(sky_published, ra, dec, radius):
+    table, folder = sky_published
+    distance = separation_deg(unit_vectors(table["ra"].to_numpy(), table["dec"].to_numpy()), unit_vectors(ra, dec))
+    assert open_catalog(folder).cone(ra, dec, radius * 3600)["source_id"].tolist() == ids(table, distance <= radius * 3600 / 3600)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.floats(0, 360), st.floats(0, 360), st.floats(-90, 90), st.floats(-90, 90))
+def test_box__reads_every_row_inside(sky_published, ra_min, ra_max, dec_a, dec_b):
+    table, folder = sky_published
+    ra, dec = table["ra"].to_numpy(), table["dec"].to_numpy()
+    low, high = sorted((dec_a, dec_b))
+    west, east = ra_min % 360, ra_max % 360
+    inside = (ra >= west) & (ra <= east) if west <= east else (ra >= west) | (ra <= east)
+    inside = np.ones(len(ra), bool) if ra_max - ra_min >= 360 else inside
+    assert open_catalog(folder).box(ra_min, ra_max, low, high)["source_id"].tolist() == ids(
+        table, inside & (dec >= low) & (dec <= high)
+    )
+
+
+def test_polygon__reads_every_row_inside(sky_published):
+    table, folder = sky_published
+    ra, dec = table["ra"].to_numpy(), table["dec"].to_numpy()
+    found = open_catalog(folder).polygon([(350, -20), (10, -20), (10, 20), (350, 20)])["source_id"]
+    # its sides along the meridians are great circles, its other sides bulge away from the equator
+    core = ((ra >= 350) | (ra <= 10)) & (np.abs(dec) <= 20)
+    assert set(ids(table, core)) <= set(found) and len(found) < len(ids(table, core)) * 1.1
+
+
+def test_where__flags_and_text(catalog, table):
+    mosaic, flags = np.array(table["mosaic"].to_pylist()), table["flags"].to_numpy()
+    found = catalog.where("mosaic == 'm1' and has_flag('edge') and flags & 4 == 0")
+    assert found["source_id"].tolist() == ids(table, (mosaic == "m1") & has_flag(flags, "edge") & (flags & 4 == 0))
+
+
+def test_where__components(catalog, table):
+    weight = arrow_to_numpy(table["pz_weight"])
+    assert catalog.where("pz_weight[0] > 0.5")["source_id"].tolist() == ids(table, weight[:, 0] > 0.5)
+
+
+def test_top__nan_last_and_ties_in_the_order_of_rows(catalog, table):
+    prob, flags = table["lens_prob"].to_numpy(), table["flags"].to_numpy()
+    assert catalog.top(1500, by="lens_prob")["source_id"].tolist() == ids(table, np.argsort(-prob, kind="stable"))
+    assert np.isnan(catalog.top(1500, by="lens_prob")["lens_prob"][-1])
+    assert catalog.top(400, by="flags")["source_id"].tolist() == ids(table, np.argsort(-flags, kind="stable")[:400])
+    assert len(catalog.top(0, by="flags")) == 0
+
+
+def test_top__then_further_selections(catalog, table):
+    """Selections apply in the order in which they are written."""
+    prob, flags = table["lens_prob"].to_numpy(), table["flags"].to_numpy()
+    best = np.argsort(-prob, kind="stable")[:100]
+    assert catalog.top(100, by="lens_prob").where("flags > 7")["source_id"].tolist() == ids(table, best[flags[best] > 7])
+    small = catalog.where("flags > 7").top(100, by="lens_prob").top(3, by="flux_g").cone(352, -31, 36000)
+    rows = np.flatnonzero(flags > 7)
+    rows = rows[np.argsort(-prob[rows], kind="stable")][:100]
+    rows = rows[np.argsort(-table["flux_g"].to_numpy()[rows], kind="stable")][:3]
+    assert small["source_id"].tolist() == ids(table, rows)
+
+
+def test_select__columns_and_their_order(catalog):
+    some = catalog.where("lens_prob > 0").select(["z_phot", "source_id"])
+    assert some.columns == some.to_table().colnames == list(some.to_pandas()) == ["z_phot", "source_id"]
+    assert len(some.where("ra > 352").top(3, by="flux_g")) == 3
+
+
+def test_catalog__nothing_selected_from_it_has_every_column(catalog):
+    empty = catalog.cone(10, 10, 1)
+    assert len(empty) == 0 and empty.to_table().colnames == catalog.columns and len(empty.to_pandas()) == 0
+    assert empty.to_xarray()["pz_mean"].shape == (0, 3) and empty["lens_prob"].dtype == np.float32
+
+
+def test_catalog__steps_leave_the_catalog_as_it_is(catalog):
+    catalog.where("lens_prob > 0").top(3, by="ra")
+    assert catalog.steps == () and len(catalog) == 1500
+
+
+def test_catalog__reads_only_what_is_needed(published, monkeypatch):
+    """Opening reads no rows; a small cone reads few partitions, and only the columns asked for."""
+    read = []
+    real = source_module.HatsSource.scan
+
+    def scan(self, columns, region):
+        for part in real(self, columns, region):
+            read.append((part.num_rows, tuple(columns)))
+            yield part
+
+    monkeypatch.setattr(source_module.HatsSource, "scan", scan)
+    catalog = open_catalog(published)
+    step = catalog.cone(352, -31, 60).where("lens_prob > 0").select(["source_id"])
+    assert len(catalog) == 1500 and repr(step) and catalog._repr_html_() and not read
+    assert step["source_id"] is not None
+    assert (
+        len(read) <= 4
+        and sum(rows for rows, _ in read) < 60
+        and {columns for _, columns in read} == {("source_id", "ra", "dec", "lens_prob")}
+    )
+
+
+def test_catalog__is_shown_with_its_selections(published):
+    catalog = open_catalog(published).where("lens_prob > 0.9 and z_phot < 1").cone(352, -31, 60).top(3, by="lens_prob")
+    assert repr(catalog).splitlines() == [
+        "<Catalog 'kids': 1,500 rows, 23 columns>",
+        "  where lens_prob > 0.9 and z_phot < 1",
+        "  cone(352, -31, 60 arcsec)",
+        "  top 3 by lens_prob",
+    ]
+    assert "z_phot &lt; 1" in catalog._repr_html_() and "right ascension, ICRS" in catalog._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda c: c.where("lens_prb > 1"), "no column 'lens_prb': close are lens_prob"),
+        (lambda c: c.top(3, by="lense_prob"), "no column 'lense_prob': close are lens_prob"),
+        (lambda c: c.top(-1, by="ra"), "top: -1 rows asked for"),
+        (lambda c: c.top(1, by="mosaic"), "top: column 'mosaic' is of type string, expected one number per row"),
+        (lambda c: c.top(1, by="pz_mean"), "expected one number per row"),
+        (lambda c: c.select(["ra", "decl"]), "no column 'decl': close are dec"),
+        (lambda c: c.select([]), "expected at least one"),
+        (lambda c: c.select(["ra", "ra"]), "none twice"),
+        (lambda c: c["rra"], "no column 'rra': close are ra"),
+        (lambda c: c.cone(0, 100, 1), "cone: position is"),
+        (lambda c: c.crossmatch(c).coverage, "has no coverage.fits"),
+    ],
+)
+def test_catalog__wrong_arguments_at_once(make, message, published):
+    with pytest.raises(CatalogError, match=message):
+        make(open_catalog(published))
+
+
+def test_open_catalog__not_a_catalog(tmp_path):
+    with pytest.raises(CatalogError, match="there is no folder"):
+        open_catalog(tmp_path / "none")
+    (tmp_path / "thing").touch()
+    with pytest.raises(CatalogError, match=r"holds no catalog: expected hats/, catalog.zarr or catalog.fits, found \['thing'\]"):
+        open_catalog(tmp_path)
+
+
+# -- cross-match -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shifted(table):
+    """Every third row of the catalog, backwards, half an arcsec to the north, and one far away."""
+    rows = table.take(np.arange(0, 1500, 3)[::-1])
+    dec = np.concatenate([rows["dec"].to_numpy() + 0.5 / 3600, [45.0]])
+    return pd.DataFrame(
+        {"name": np.concatenate([rows["source_id"].to_numpy(), [-1]]), "ra": np.append(rows["ra"].to_numpy(), 10.0), "dec": dec}
+    )
+
+
+def check_match(match, table, suffix="_other"):
+    assert match["source_id"].tolist() == ids(table, np.arange(0, 1500, 3))
+    assert match[f"name{suffix}"].tolist() == match["source_id"].tolist()
+    np.testing.assert_allclose(match["separation"], 0.5, atol=1e-6)
+
+
+def test_crossmatch__nearest_rows_in_the_order_of_the_catalog(catalog, table, shifted):
+    match = catalog.crossmatch(shifted, radius_arcsec=1)
+    check_match(match, table)
+    assert match.columns == [*catalog.columns, "name_other", "ra_other", "dec_other", "separation"]
+    assert str(match.to_table()["separation"].unit) == "arcsec"
+    assert len(catalog.crossmatch(shifted, radius_arcsec=0.4)) == 0
+
+
+def test_crossmatch__result_can_be_selected_from(catalog, shifted, table):
+    best = catalog.crossmatch(shifted).where("separation < 0.6").top(2, by="name_other")
+    assert best["name_other"].tolist() == sorted(ids(table, np.arange(0, 1500, 3)))[::-1][:2]
+
+
+def test_crossmatch__after_selections(published, shifted, table):
+    best = open_catalog(published).top(100, by="lens_prob")
+    match = best.crossmatch(shifted)
+    third = set(ids(table, np.arange(0, 1500, 3)))
+    assert match["source_id"].tolist() == [number for number in best["source_id"].tolist() if number in third]
+    assert open_catalog(published).select(["source_id"]).crossmatch(shifted).columns[0] == "source_id"
+
+
+def test_crossmatch__takes_tables_files_and_catalogs(published, shifted, table, tmp_path):
+    catalog = open_catalog(published)
+    astropy_table = Table.from_pandas(shifted)
+    astropy_table.write(tmp_path / "other.ecsv")
+    astropy_table.write(tmp_path / "other.fits")
+    shifted.to_parquet(tmp_path / "other.parquet")
+    for other in (astropy_table, pa.Table.from_pandas(shifted), *sorted(tmp_path.iterdir()), str(tmp_path / "other.fits")):
+        check_match(catalog.crossmatch(other, suffix="_b"), table, "_b")
+    for other in (published, catalog):
+        match = catalog.crossmatch(other)
+        assert match["source_id"].tolist() == match["source_id_other"].tolist() == table["source_id"].to_pylist()
+
+
+def test_crossmatch__units_and_capitals(published, shifted, table):
+    other = Table(
+        {"name": shifted["name"], "RA": np.radians(shifted["ra"]), "Dec": np.radians(shifted["dec"])},
+        units={"RA": "rad", "Dec": "rad"},
+    )
+    check_match(open_catalog(published).crossmatch(other), table)
+
+
+def test_crossmatch__positions_all_over_the_sky_or_missing(published, shifted, table):
+    far = pd.DataFrame({"name": [-2, -3, -4], "ra": [100.0, np.nan, 280.0], "dec": [80.0, 0.0, -80.0]})
+    check_match(open_catalog(published).crossmatch(pd.concat([far, shifted])), table)
+    assert len(open_catalog(published).crossmatch(far)) == 0
+    assert len(open_catalog(published).crossmatch(far.iloc[:0])) == 0
+
+
+@pytest.mark.parametrize(
+    ("other", "options", "message"),
+    [
+        (pd.DataFrame({"x": [1.0]}), {}, r"the other table has no column 'ra': found \['x'\]"),
+        (pd.DataFrame({"ra": [1.0], "dec": [1.0]}), {"radius_arcsec": 0}, "radius is 0 arcsec"),
+        (pd.DataFrame({"ra": [1.0], "dec": [1.0]}), {"suffix": ""}, r"columns \['dec', 'ra'\] are there already"),
+        (3, {}, "int is not understood"),
+        ("/none.fits", {}, "there is no '/none.fits'"),
+    ],
+)
+def test_crossmatch__wrong_arguments(other, options, message, published):
+    with pytest.raises(CatalogError, match=message):
+        open_catalog(published).crossmatch(other, **options)
+
+
+def test_crossmatch__unreadable_file(published, tmp_path):
+    (tmp_path / "other.xyz").write_text("?")
+    with pytest.raises(CatalogError, match="cannot be read as a table"):
+        open_catalog(published).crossmatch(tmp_path / "other.xyz")
