@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -25,6 +26,7 @@ CLEAN_RADIUS_PX = 56
 """How far the wing of a bright source is followed: less far than the smallest halo."""
 
 _CLEAN_BETA = 2.0
+_CLEAN_LEAST = 0.05
 _EDGE_PX = 2
 
 
@@ -176,14 +178,25 @@ def _lifted(
     height = values[objects.peak].astype(np.float64)
     area = np.bincount(objects.of_pixel[objects.of_pixel >= 0], minlength=n_objects)
     support = _nth_highest(objects.of_pixel, values, n_objects, min_area_px)
-    pairs = cKDTree(np.column_stack([peak_y, peak_x])).query_pairs(CLEAN_RADIUS_PX, output_type="ndarray")
-    swap = height[pairs[:, 0]] < height[pairs[:, 1]]
-    pairs[swap] = pairs[swap, ::-1]
-    bright, faint = pairs[casts[pairs[:, 0]]].T
+    steepness = ((height / threshold) ** (1 / _CLEAN_BETA) - 1) * np.pi / area
+    # beyond this the wing is nothing; without it, crowded fields would pair everything with everything
+    reach = np.sqrt(((height / (_CLEAN_LEAST * threshold)) ** (1 / _CLEAN_BETA) - 1) / np.maximum(steepness, 1e-12))
+    bright, faint = _pairs_within(peak_y, peak_x, np.where(casts, np.minimum(reach, CLEAN_RADIUS_PX), 0))
+    lower = height[faint] < height[bright]
+    bright, faint = bright[lower], faint[lower]
     distance2 = (peak_y[bright] - peak_y[faint]) ** 2 + (peak_x[bright] - peak_x[faint]) ** 2
-    steepness = ((height[bright] / threshold) ** (1 / _CLEAN_BETA) - 1) * np.pi / area[bright]
-    wing = height[bright] * (1 + steepness * distance2) ** -_CLEAN_BETA
+    wing = height[bright] * (1 + steepness[bright] * distance2) ** -_CLEAN_BETA
     return np.bincount(faint[support[faint] - wing <= threshold], minlength=n_objects) > 0
+
+
+def _pairs_within(y: np.ndarray, x: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs (i, j) of points with j within `radius` (point,) of i; none for a radius of 0."""
+    points = np.column_stack([y, x])
+    first = np.flatnonzero(radius > 0)
+    found = cKDTree(points).query_ball_point(points[first], radius[first])
+    n_found = np.fromiter(map(len, found), np.int64, len(found))
+    second = np.fromiter(chain.from_iterable(found), np.int64, int(n_found.sum()))
+    return np.repeat(first, n_found), second
 
 
 def _nth_highest(of_pixel: np.ndarray, values: np.ndarray, n_objects: int, n: int) -> np.ndarray:
