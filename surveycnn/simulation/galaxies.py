@@ -1,7 +1,7 @@
 """Shapes of galaxies: bulges and disks, spiral arms, bars, rings, clumps, as components that GalSim can draw.
 
-Structural numbers: bar frequency and lengths after Gadotti (2009, MNRAS 393, 1531), pitch angles and arm numbers after Davis et al. (2012,
-ApJS 199, 33), disk thickness 0.15-0.25.
+Structural numbers: bar frequency and lengths after Gadotti (2009, MNRAS 393, 1531), pitch angles and arm numbers after Davis et al.
+(2012, ApJS 199, 33), disk thickness 0.15-0.25.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def _structured_disk(
 
 
 def disk_maps(rng: np.random.Generator, structure: Structure, axis: np.ndarray) -> np.ndarray:
-    """Light of the old disk, of the bar and of the young stars: (3, y, x), each of sum 1, on the grid `axis` x `axis` in arcsec."""
+    """Light of the old disk, the bar and the young stars: (3, y, x), each of sum 1, on the grid `axis` x `axis` in arcsec."""
     cos_angle, sin_angle = np.cos(structure.angle), np.sin(structure.angle)
     major = axis[None, :] * cos_angle + axis[:, None] * sin_angle
     minor = -axis[None, :] * sin_angle + axis[:, None] * cos_angle

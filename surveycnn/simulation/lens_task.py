@@ -1,8 +1,8 @@
 """Stamps for lens finders: detectable lenses, and what is mistaken for them.
 
-The negatives are mixed as the best training set of HOLISMOKES XI (Canameras et al. 2024, A&A 692, A72, table 1): spirals and rings, the
-deflectors alone, deflectors among blue satellites, groups, mergers and edge-on disks, stars and artifacts, random field. Where they
-stand for a deflector, they have its magnitudes and colours, so that these alone do not tell them apart.
+The negatives are mixed as the best training set of HOLISMOKES XI (Canameras et al. 2024, A&A 692, A72, table 1): spirals and rings,
+the deflectors alone, deflectors among blue satellites, groups, mergers and edge-on disks, stars and artifacts, random field.
+Where they stand for a deflector, they have its magnitudes and colours, so that these alone do not tell them apart.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from surveycnn.simulation.field import draw_neighbours, simple_galaxy, star
 from surveycnn.simulation.galaxies import draw_disk, draw_structure, galaxy_light
 from surveycnn.simulation.lenses import draw_deflector, draw_lens, lens_light
 from surveycnn.simulation.population import draw_galaxy, draw_magnitude, draw_star_fluxes, njy
-from surveycnn.simulation.render import Component, Layers, draw_light
+from surveycnn.simulation.render import Component, Layers, draw_light, shear_of
 from surveycnn.simulation.spectra import colours
 
 KINDS = ("lens", "spiral", "ring", "early_type", "satellites", "group", "merger", "edge_on", "star", "field")
@@ -132,7 +132,8 @@ def _star(rng: np.random.Generator, bands: tuple[str, ...]) -> list[Component | 
 def star_spikes(rng: np.random.Generator, flux: np.ndarray) -> list[Component | Layers]:
     """Four diffraction spikes and a halo of a star of (band,) fluxes at the origin, a few per cent of its light."""
     start, length = float(rng.uniform(0, 90)), float(rng.uniform(3.0, 9.0))
-    spikes = [Component(galsim.Box(length, 0.15).rotate((start + 90.0 * k) * galsim.degrees), 0.015 * flux) for k in range(2)]
+    spike = galsim.Exponential(half_light_radius=0.15 * length).shear(shear_of(0.05, 0.0))
+    spikes = [Component(spike.rotate((start + 90.0 * k) * galsim.degrees), 0.015 * flux) for k in range(2)]
     return [*spikes, Component(galsim.Exponential(half_light_radius=length / 2.0), 0.03 * flux)]
 
 

@@ -1,8 +1,8 @@
 """Galaxy-scale strong lenses: a population of deflectors and sources, ray-traced by lenstronomy, kept where the arcs can be seen.
 
-The deflectors and sources follow the discoverable population of LensPop (Collett 2015, ApJ 811, 20): velocity dispersions, redshifts,
-fundamental-plane sizes (Hyde & Bernardi 2009), source sizes and colours. A positive needs a magnification and an arc that stand out of
-the noise: labelling undetectable lenses as positives ruins a finder (Canameras et al. 2024, A&A 692, A72, set L6).
+The deflectors and sources follow the discoverable population of LensPop (Collett 2015, ApJ 811, 20): velocity dispersions,
+redshifts, fundamental-plane sizes (Hyde & Bernardi 2009), source sizes and colours. A positive needs a magnification and an arc that stand out
+of the noise: labelling undetectable lenses as positives ruins a finder (Canameras et al. 2024, A&A 692, A72, set L6).
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from surveycnn.simulation.spectra import colours, k_correction
 
 MIN_THETA_E, MAX_THETA_E = 0.6, 2.2
 MIN_MAGNIFICATION = 3.5
-MIN_ARC_SN, MIN_PEAK_SN = 20.0, 3.0
+MIN_ARC_SN, MIN_PEAK_SN = 25.0, 4.0
+MIN_CONTRAST = 0.12
+"""Of the brightest pixel of the arcs over the deflector's light at the same place, beyond the noise."""
 _RAY_CELL = 0.05
 """Ray-tracing grid, arcsec."""
 _CELL = 2.0 * _RAY_CELL
@@ -140,7 +142,7 @@ def ray_trace(
     slope: float = 2.0,
     shear: tuple[float, float] = (0, 0),
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Source-plane positions (y, x) in arcsec of image-plane positions: an elliptical power law, isothermal at `slope` 2, and shear.
+    """Source-plane positions (y, x) in arcsec of image-plane positions: elliptical power law (isothermal at `slope` 2) and shear.
 
     Parameters
     ----------
@@ -168,7 +170,7 @@ def lens_light(deflector: Deflector, bands: tuple[str, ...], two_components: boo
 
 
 def lensed_map(rng: np.random.Generator, deflector: Deflector, source: Source, theta_e: float) -> tuple[np.ndarray, float]:
-    """Image-plane map (y, x) of a source of unlensed flux 1, and the magnification; mass follows light within the usual scatter."""
+    """Image-plane map (y, x) of a source of unlensed flux 1, and the magnification; mass follows light with scatter."""
     half = float(np.clip(2.2 * theta_e + 3.0 * source.radius + 0.8, 2.5, 6.2))
     cells = 4 * int(half / _CELL)
     axis = (np.arange(cells) - (cells - 1) / 2.0) * _RAY_CELL
@@ -228,7 +230,7 @@ def draw_lens(rng: np.random.Generator, exposures: Sequence[Exposure], *, clear:
         return Lens([*light, arcs], arcs, truth)
 
 
-def _draw_slope(rng: np.random.Generator, span: float, slope: float = 0.3) -> float:
+def _draw_slope(rng: np.random.Generator, span: float, slope: float = 0.22) -> float:
     """A number in [0, span] with density proportional to 10^(slope x): faint sources are more numerous."""
     top = 10.0 ** (slope * span)
     return float(np.log10(1.0 + rng.uniform() * (top - 1.0)) / slope)
@@ -248,7 +250,7 @@ def _faintest_source(deflector: Deflector, arc_map: np.ndarray, tint: np.ndarray
         per_pixel = arcs[index] / sigma
         total = np.sqrt((per_pixel[per_pixel > 0] ** 2).sum())
         # S/N per nJy of unlensed g flux; the light of the deflector hides arcs that are much fainter than itself.
-        contrast = (arcs[index] / (0.05 * lens_image[index] + 3.0 * sigma)).max()
+        contrast = (arcs[index] / (MIN_CONTRAST * lens_image[index] + MIN_PEAK_SN * sigma)).max()
         needed = max(MIN_ARC_SN / max(total, 1e-12), MIN_PEAK_SN / max(per_pixel.max(), 1e-12), 1.0 / max(contrast, 1e-12))
         best = max(best, 31.4 - 2.5 * np.log10(needed))
     return float(best)

@@ -1,7 +1,7 @@
 """Galaxies as the sky has them: counts, redshifts, types, sizes.
 
-Counts, redshifts and red fractions by i magnitude follow the LSST mock of LensPop (Collett 2015, ApJ 811, 20) and a run of SkyPy, which
-agree to 20 %; sizes follow Shen et al. (2003, MNRAS 343, 978) with the evolution of van der Wel et al. (2014, ApJ 788, 28).
+Counts, redshifts and red fractions by i magnitude follow the LSST mock of LensPop (Collett 2015, ApJ 811, 20) and a run of SkyPy,
+which agree to 20 %; sizes follow Shen et al. (2003, MNRAS 343, 978) with the evolution of van der Wel et al. (2014, ApJ 788, 28).
 """
 
 from __future__ import annotations
@@ -88,14 +88,14 @@ def absolute_magnitude(mag_i: float, redshift: float, spectral_type: float) -> f
 
 
 def draw_radius(rng: np.random.Generator, mag_i: float, redshift: float, spectral_type: float, is_red: bool) -> float:
-    """Half-light radius in arcsec from the absolute magnitude, Shen et al. (2003) with (1 + z)^-0.75 (late), (1 + z)^-1 (early)."""
+    """Half-light radius in arcsec from the absolute magnitude, smaller at high redshift: (1 + z)^-0.6 (late), (1 + z)^-1 (early)."""
     m_abs = float(np.clip(absolute_magnitude(mag_i, redshift, spectral_type), -24.0, -14.0))
     if is_red:
         log_r, evolution = -0.4 * 0.60 * m_abs - 4.63, -1.0
         log_r = max(log_r, -0.15)  # dwarf ellipticals stop shrinking near 0.7 kpc
     else:
         log_r = -0.4 * 0.21 * m_abs + (0.53 - 0.21) * np.log10(1 + 10 ** (-0.4 * (m_abs + 20.52))) - 1.31
-        evolution = -0.75
+        evolution = -0.6
     scatter = np.interp(m_abs, [-21.5, -19.0], [0.25, 0.45])
     radius_kpc = 10**log_r * np.exp(rng.normal(0.0, scatter)) * (1.0 + redshift) ** evolution
     return float(np.clip(radius_kpc / kpc_per_arcsec(redshift), 0.06, 8.0))

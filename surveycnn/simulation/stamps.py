@@ -15,9 +15,11 @@ from surveycnn.simulation.conditions import Exposure, draw_exposures, survey_pro
 from surveycnn.simulation.field import add_defects
 from surveycnn.simulation.lens_task import lens_stamp
 from surveycnn.simulation.morphology_task import morphology_stamp
+from surveycnn.simulation.photoz_task import photoz_stamp
 from surveycnn.simulation.render import observe
 
 GRI = ("g", "r", "i")
+GRIZ = ("g", "r", "i", "z")
 _MAX_CENTRE_SHIFT_PX = 1.0
 
 Stamp = tuple[np.ndarray, dict[str, np.ndarray], dict[str, object]]
@@ -39,6 +41,7 @@ class Task:
 TASKS: dict[str, Task] = {
     "lens": Task(GRI, lens_stamp, 1),
     "morphology": Task(GRI, morphology_stamp, 2),
+    "photoz": Task(GRIZ, photoz_stamp, 4),
 }
 
 
