@@ -25,6 +25,7 @@ WORDS = ("local", "local-cuda", "threads", "serial")
 THREADS_PER_WORKER = 8
 """Threads that share one set of models: enough to hide reading and detection behind the forward passes."""
 GPU_THREADS_PER_WORKER = 4
+CONNECT_TIMEOUT = "30s"
 CLUSTER_FILES = Path(__file__).resolve().parents[2] / "deploy" / "clusters"
 
 
@@ -129,7 +130,7 @@ def _dask_cluster(stack: ExitStack, word: str) -> Cluster:
     else:
         address = stack.enter_context(_cluster_from_file(word))
     try:
-        client = stack.enter_context(Client(address, set_as_default=False, timeout="30s"))
+        client = stack.enter_context(Client(address, set_as_default=False, timeout=CONNECT_TIMEOUT))
     except (OSError, ValueError) as error:
         raise ClusterError(f"no Dask scheduler answers at {word!r} ({error}): start it or correct `cluster`") from None
     return _describe(client, word)
@@ -178,36 +179,45 @@ def _local_cluster() -> Any:
     from distributed import LocalCluster
 
     n_workers, n_threads = local_shape(n_cores())
-    return LocalCluster(n_workers=n_workers, threads_per_worker=n_threads, dashboard_address=None, host="127.0.0.1")
+    return LocalCluster(n_workers=n_workers, threads_per_worker=n_threads, dashboard_address="127.0.0.1:0", host="127.0.0.1")
 
 
 def _local_cuda_cluster() -> Any:
     """One worker process per GPU of this machine."""
-    missing = "no NVIDIA GPU can be used on this machine"
     try:
         from dask_cuda import LocalCUDACluster
-        from dask_cuda.utils import get_n_gpus
     except ImportError as error:
         raise ClusterError(
             f"cluster 'local-cuda' needs dask-cuda, which cannot be imported ({error}): "
             "install surveycnn[cuda], or use `cluster: local`"
         ) from None
-    try:
-        n_gpus = get_n_gpus()
-    except Exception as error:  # pynvml raises its own classes, and other ones where the library is missing
-        raise ClusterError(f"{missing} ({type(error).__name__}: {error}): use `cluster: local` to run on the CPU") from None
-    if n_gpus < 1:
-        raise ClusterError(
-            f"{missing} (CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES')!r}): use `cluster: local`"
-        )
+    _check_gpu()
     # No memory pool and no spilling: device arrays stay inside a unit, and TensorFlow needs the memory itself.
     return LocalCUDACluster(
         threads_per_worker=GPU_THREADS_PER_WORKER,
         device_memory_limit=None,
         protocol="tcp",
         host="127.0.0.1",
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
     )
+
+
+def _check_gpu() -> None:
+    """Raise ClusterError where there is no GPU, or the environment hides all: dask-cuda would fail in a dozen ways."""
+    import pynvml
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    found = f"CUDA_VISIBLE_DEVICES is {visible!r}"
+    n_gpus = 0
+    if visible is None or visible.strip() not in ("", "-1"):
+        try:
+            pynvml.nvmlInit()
+            n_gpus = pynvml.nvmlDeviceGetCount()
+            found = "the driver lists none"
+        except pynvml.NVMLError as error:
+            found = str(error)
+    if n_gpus < 1:
+        raise ClusterError(f"no NVIDIA GPU can be used on this machine ({found}): use `cluster: local` to run on the CPU")
 
 
 def _read_cluster_file(word: str) -> tuple[ClusterFile, type]:

@@ -1,0 +1,209 @@
+"""Planning: what a run will do, and every mistake that is refused before a worker starts."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from small_sky import BANDS
+
+from surveycnn.cli import main
+from surveycnn.config import load_config
+from surveycnn.errors import ConfigError
+from surveycnn.run.plan import check_memory, make_plan
+
+
+@pytest.fixture
+def copy(sky, tmp_path) -> Path:
+    """A copy of the small sky to damage."""
+    for path in sky.iterdir():
+        shutil.copy(path, tmp_path)
+    return tmp_path
+
+
+def planned(folder: Path, *overrides: str):
+    return make_plan(load_config(folder / "survey.yaml", overrides))
+
+
+def refused(folder: Path, capsys, *overrides: str) -> str:
+    """Message of a survey that ends with exit code 2, no traceback and nothing written."""
+    options = [option for override in overrides for option in ("--set", override)]
+    output = folder / "out"
+    command = ["run-flow", "survey", str(folder / "survey.yaml"), "--no-prefect", "--set", f"output={output}", *options]
+    assert main(command) == 2
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.err
+    assert printed.out == ""
+    assert not (output / "provenance.json").exists()
+    return printed.err
+
+
+def test_make_plan__is_the_same_every_time(sky):
+    first, second = planned(sky), planned(sky)
+    assert first.digest == second.digest
+    ids = [unit.unit_id for unit in first.units(first.mosaics[0])]
+    assert ids == [unit.unit_id for unit in second.units(second.mosaics[0])]
+    assert len(set(ids)) == first.n_tiles == 4
+
+
+@pytest.mark.parametrize(
+    "override", ["tiling.core_px=128", "detection.threshold_sigma=4", "models=[lens]", "engine.precision=bfloat16"]
+)
+def test_make_plan__changes_with_whatever_the_result_depends_on(sky, override):
+    assert planned(sky).digest != planned(sky, override).digest
+
+
+@pytest.mark.parametrize("override", ["output=elsewhere", "cluster=threads", "formats=[fits]", "engine.batch_size=7"])
+def test_make_plan__does_not_change_with_the_rest(sky, override):
+    assert planned(sky).digest == planned(sky, override).digest
+
+
+def test_make_plan__skips_models_that_lack_bands_and_says_why(sky):
+    images = "[{band: g, path: g.fits}, {band: r, path: r.fits}, {band: i, path: i.fits}]"
+    plan = planned(sky, f"mosaics.0.images={images}")
+    assert [model.name for model in plan.mosaics[0].models] == ["lens", "morphology", "merger"]
+    assert plan.mosaics[0].skipped == {"photoz": "needs g, r, i, z; mosaic 'm1' has no image in z"}
+    assert any("model photoz skipped: needs g, r, i, z" in note for note in plan.notes)
+
+
+def test_make_plan__maps_bands(sky):
+    images = "[{band: g, path: g.fits}, {band: r, path: r.fits}, {band: i, path: i.fits}, {band: Z, path: z.fits}]"
+    plan = planned(sky, f"mosaics.0.images={images}", "bands={z: Z}")
+    assert plan.mosaics[0].models[-1].bands == ("g", "r", "i", "Z")
+
+
+def test_check_memory__says_needed_allowed_and_what_to_do(sky):
+    with pytest.raises(ConfigError, match=r"needs about [\d.]+ GiB of memory, it has 0.0 GiB: lower tiling.core_px \(now 256\)"):
+        check_memory(planned(sky), 1000, 2)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("mosaics.0.images.1.path=nowhere.fits", r"nowhere.fits' does not exist"),
+        ("mosaics.0.images.1.path=r.fits[3]", r"no HDU 3 in the file"),
+        ("mosaics.0.images.1.band=q", r"no model knows the band 'q'.*the models use g, i, r, z"),
+        ("bands={q: z}", r"key 'bands.q': no model knows a band 'q'"),
+        ("bands={z: Z}", r"key 'bands.z': no mosaic has a band 'Z': the images are in g, i, r, z"),
+        ("detection.bands=[K]", r"key 'detection.bands': mosaic 'm1' has none of K"),
+        ("models=[lens, nonesuch]", r"no model 'nonesuch': shipped models are lens, merger, morphology, photoz"),
+        ("cluster=slurm-nowhere", r"cluster 'slurm-nowhere' is none of local"),
+    ],
+)
+def test_survey__refuses_with_one_message(copy, capsys, monkeypatch, override, message):
+    monkeypatch.chdir(copy)
+    assert_match(refused(copy, capsys, override), message)
+
+
+def assert_match(text: str, pattern: str) -> None:
+    assert re.search(pattern, text), text
+
+
+def test_survey__refuses_a_mosaic_without_zero_point(copy, capsys):
+    with fits.open(copy / "r.fits", mode="update") as hdus:
+        del hdus[0].header["MAGZP"]
+    assert_match(refused(copy, capsys), r"r.fits' has no zero point.*give `zeropoint`")
+
+
+def test_survey__refuses_images_of_different_shape(copy, capsys):
+    data, header = fits.getdata(copy / "i.fits", header=True)
+    fits.writeto(copy / "i.fits", data[:-1], header, overwrite=True)
+    assert_match(refused(copy, capsys), r"i.fits' has shape \(447, 512\), expected \(448, 512\) as in .*g.fits'")
+
+
+def test_survey__refuses_an_image_without_wcs(copy, capsys):
+    fits.writeto(copy / "g.fits", fits.getdata(copy / "g.fits"), fits.Header({"MAGZP": 27.0}), overwrite=True)
+    assert_match(refused(copy, capsys), r"mosaic 'm1': image .*g.fits' has no usable WCS .*give the mosaic `wcs`, a header file")
+
+
+def test_survey__refuses_a_truncated_file(copy, capsys):
+    path = copy / "z.fits"
+    path.write_bytes(path.read_bytes()[:100_000])
+    assert_match(refused(copy, capsys), r"z.fits' is cut short")
+
+
+def test_survey__refuses_an_image_without_a_good_pixel(copy, capsys):
+    data, header = fits.getdata(copy / "r.fits", header=True)
+    fits.writeto(copy / "r.fits", np.full_like(data, np.nan), header, overwrite=True)
+    assert_match(refused(copy, capsys), r"band 'r' of mosaic 'm1' has no good pixel: all are NaN or masked")
+
+
+def test_survey__refuses_when_no_model_can_run(copy, capsys):
+    assert_match(
+        refused(copy, capsys, "mosaics.0.images=[{band: g, path: g.fits}]"),
+        r"no model can run on any mosaic \(lens: needs g, r, i",
+    )
+
+
+def test_survey__refuses_a_halo_that_is_smaller_than_half_a_stamp(copy):
+    with pytest.raises(ConfigError, match=r"halo_px' is 64, but the 64 px stamps of model 'lens' need at least \d+ px"):
+        for band in BANDS:  # 64 px of 0.2 arcsec are 256 px of 0.05 arcsec
+            with fits.open(copy / f"{band}.fits", mode="update") as hdus:
+                for key in ("PC1_1", "PC1_2", "PC2_1", "PC2_2"):
+                    hdus[0].header[key] /= 4
+        planned(copy, "tiling.halo_px=64")
+
+
+def test_survey__refuses_an_output_that_is_a_file(copy, capsys):
+    assert main(["run-flow", "survey", str(copy / "survey.yaml"), "--no-prefect", "--set", f"output={copy / 'g.fits'}"]) == 2
+    assert_match(capsys.readouterr().err, r"key 'output': .*g.fits' exists and is not a folder")
+
+
+def test_survey__refuses_two_models_of_one_task(copy, tmp_path):
+    from surveycnn.models.package import shipped_models
+
+    own = shutil.copytree(shipped_models()["lens"], tmp_path / "own")
+    with pytest.raises(ConfigError, match=r"models lens, .*own all do 'lens'.*keep one of them"):
+        planned(copy, f"models=[lens, {own}]")
+
+
+def test_survey__refuses_to_resume_with_other_settings_and_says_which(copy, capsys):
+    base = ["run-flow", "ingest", str(copy / "survey.yaml"), "--no-prefect", "--set", f"output={copy / 'out'}"]
+    assert main(base) == 0
+    capsys.readouterr()
+    assert main([*base, "--set", "detection.threshold_sigma=5"]) == 2
+    assert_match(capsys.readouterr().err, r"holds a run with other settings or inputs \(detection.threshold_sigma: 3.0 -> 5.0\)")
+    assert main([*base, "--set", "detection.threshold_sigma=5", "--fresh"]) == 0
+
+
+def test_survey__refuses_an_image_that_changed_after_its_ingest(copy, capsys):
+    base = ["run-flow", "ingest", str(copy / "survey.yaml"), "--no-prefect", "--set", f"output={copy / 'out'}"]
+    assert main(base) == 0
+    data, header = fits.getdata(copy / "g.fits", header=True)
+    fits.writeto(copy / "g.fits", data + 1, header, overwrite=True)
+    assert main(base) == 2
+    assert_match(capsys.readouterr().err, r"g.fits' has changed since it was ingested: start over with --fresh")
+
+
+def test_ingest__believes_a_file_that_was_only_touched(copy):
+    base = ["run-flow", "ingest", str(copy / "survey.yaml"), "--no-prefect", "--set", f"output={copy / 'out'}"]
+    assert main(base) == 0
+    (copy / "g.fits").touch()
+    assert main(base) == 0
+
+
+def test_infer__refuses_a_mosaic_that_was_not_ingested(copy, capsys):
+    command = ["run-flow", "infer", str(copy / "survey.yaml"), "--no-prefect", "--set", f"output={copy / 'out'}"]
+    assert main(command) == 2
+    assert_match(capsys.readouterr().err, r"there is no chunk store at .*: run the ingest first")
+
+
+def test_publish__refuses_while_tiles_are_left(copy, capsys):
+    command = ["run-flow", "publish", str(copy / "survey.yaml"), "--no-prefect", "--set", f"output={copy / 'out'}"]
+    assert main(command) == 2
+    assert_match(capsys.readouterr().err, r"4 of 4 tiles have not run yet: run the flow infer, or survey, before publish")
+
+
+@pytest.mark.parametrize("visible", ["", None])
+def test_local_cuda__without_a_gpu_is_a_clear_message(copy, capsys, monkeypatch, visible):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "")
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+        if Path("/proc/driver/nvidia/version").exists():
+            pytest.skip("this machine has an NVIDIA driver")
+    message = refused(copy, capsys, "cluster=local-cuda")
+    assert_match(message, r"no NVIDIA GPU can be used on this machine .*use `cluster: local`")
