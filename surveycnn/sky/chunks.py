@@ -31,7 +31,7 @@ LAYOUT_VERSION = 1
 _ATTRS = "surveycnn"
 _MAX_CHUNK_PX = 256
 _CORE_STEP_PX = 64
-_COMPRESSOR = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
+COMPRESSOR = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
 
 
 def inner_chunk_px(core_px: int) -> int:
@@ -241,7 +241,7 @@ def _create_arrays(path: str, description: dict[str, Any]) -> None:
         "shape": (n_bands, *description["shape"]),
         "chunks": (1, inner, inner),
         "shards": (1, core_px, core_px),
-        "compressors": _COMPRESSOR,
+        "compressors": COMPRESSOR,
         "dimension_names": ("band", "y", "x"),
     }
     group.create_array("image", dtype="float32", fill_value=np.nan, attributes={"units": "nJy"}, **pixels)
