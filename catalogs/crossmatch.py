@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,27 +36,30 @@ def crossmatch(catalog: Catalog, other: object, radius_arcsec: float, suffix: st
     ra, dec = (_degrees(theirs, name) for name in ("ra", "dec"))
     usable = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
     vectors = unit_vectors(ra[usable], dec[usable])
-    tree = cKDTree(vectors) if len(usable) else None
-    chord = 2 * np.sin(np.radians(radius_arcsec / 3600) / 2)
+    tree = cKDTree(vectors)
     theirs = theirs.rename_columns([name + suffix for name in theirs.column_names])
     _check_names(catalog, theirs)
     ours, rows, separations = [], [np.empty(0, dtype=np.int64)], [np.empty(0)]
     for table in _around(catalog, vectors, radius_arcsec):
         position = unit_vectors(arrow_to_numpy(table["ra"]), arrow_to_numpy(table["dec"]))
-        found = np.isfinite(position).all(axis=1) & (tree is not None)
-        nearest = np.zeros(len(position), dtype=np.int64)
-        if found.any():
-            distance, nearest[found] = tree.query(position[found], distance_upper_bound=np.nextafter(chord, 2))
-            found[found] = np.isfinite(distance)
+        found, nearest = _nearest(tree, position, radius_arcsec)
         ours.append(table.filter(pa.array(found)).select(catalog.columns))
-        rows.append(usable[nearest[found]] if tree is not None else rows[0])
-        separations.append(
-            separation_deg(position[found], vectors[nearest[found]]) * 3600 if tree is not None else separations[0]
-        )
+        rows.append(usable[nearest])
+        separations.append(separation_deg(position[found], vectors[nearest]) * 3600)
     return _join(catalog, ours, theirs.take(np.concatenate(rows)), np.concatenate(separations))
 
 
-def _around(catalog: Catalog, vectors: np.ndarray, radius_arcsec: float):
+def _nearest(tree: cKDTree, position: np.ndarray, radius_arcsec: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mask of the positions that have a match, and the nearest match of each of those."""
+    chord = 2 * np.sin(np.radians(radius_arcsec / 3600) / 2)
+    found = np.isfinite(position).all(axis=1)
+    distance, nearest = tree.query(position[found], distance_upper_bound=np.nextafter(chord, 2))
+    matched = np.isfinite(distance)
+    found[found] = matched
+    return found, nearest[matched]
+
+
+def _around(catalog: Catalog, vectors: np.ndarray, radius_arcsec: float) -> Iterator[pa.Table]:
     """Tables of the catalog with positions, those far from all of `vectors` left unread where they lie together."""
     columns = list(dict.fromkeys([*catalog.columns, "ra", "dec"]))
     centre = vectors.sum(axis=0) if len(vectors) else np.zeros(3)

@@ -9,6 +9,7 @@ import uuid
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -118,7 +119,7 @@ def to_lsdb(catalog: Catalog) -> lsdb.Catalog:
     return lsdb.from_dataframe(frame, ra_column="ra", dec_column="dec", catalog_name=catalog.name)
 
 
-def import_lsdb():
+def import_lsdb() -> ModuleType:
     """The lsdb module; its import sets an option that pandas 3.1 deprecates."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The 'mode.chained_assignment' option", category=DeprecationWarning)

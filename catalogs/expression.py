@@ -11,6 +11,7 @@ import difflib
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +20,9 @@ from surveycnn.catalogs.flags import BY_NAME, flag_value
 from surveycnn.errors import CatalogError
 
 Columns = Mapping[str, np.ndarray]
-Evaluate = Callable[[Columns], np.ndarray]
+Evaluate = Callable[[Columns], Any]
 
-_ARITHMETIC = {
+_ARITHMETIC: dict[type, Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -166,12 +167,13 @@ class _Parser:
             index = None
         if not isinstance(tree.value, ast.Name) or type(index) is not int:
             raise CatalogError(f"condition: {self._source(tree)!r} is not understood: an index is column[whole number]")
-        kind = self._column(tree.value.id)
+        name = tree.value.id
+        kind = self._column(name)
         if not pa.types.is_fixed_size_list(kind):
-            raise CatalogError(f"condition: column {tree.value.id!r} has one value per row: leave out the index")
+            raise CatalogError(f"condition: column {name!r} has one value per row: leave out the index")
         if not -kind.list_size <= index < kind.list_size:
             raise CatalogError(f"condition: {self._source(tree)!r} is out of range: it has values 0 to {kind.list_size - 1}")
-        return _Node(_kind(kind.value_type), lambda columns: _wide(columns[tree.value.id][:, index]))
+        return _Node(_kind(kind.value_type), lambda columns: _wide(columns[name][:, index]))
 
     def _column(self, name: str) -> pa.DataType:
         if name not in self._schema.names:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -47,7 +47,7 @@ class Top:
         return table.take(np.argsort(key, kind="stable")[: self.n])
 
 
-Step = Region | Expression | Top
+Step: TypeAlias = Region | Expression | Top
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +214,7 @@ class Catalog:
         # the best of each part hold the best of all; only so many rows are ever in memory
         best: pa.Table | None = None
         for part in parts:
-            best = self.steps[tops[0]][1](part if best is None else pa.concat_tables([best, part]))
+            best = _apply(part if best is None else pa.concat_tables([best, part]), streamed[-1:])
         if best is not None:
             yield _apply(best, rest).select(list(columns))
 
@@ -247,7 +247,9 @@ class Catalog:
 def _columns_of(step: Step) -> Sequence[str]:
     if isinstance(step, Expression):
         return step.columns
-    return (step.by,) if isinstance(step, Top) else ("ra", "dec")
+    if isinstance(step, Top):
+        return (step.by,)
+    return "ra", "dec"
 
 
 def _apply(table: pa.Table, steps: Sequence[Step]) -> pa.Table:
@@ -257,7 +259,10 @@ def _apply(table: pa.Table, steps: Sequence[Step]) -> pa.Table:
             table = step(table)
             continue
         columns = {name: arrow_to_numpy(table[name]) for name in _columns_of(step)}
-        mask = step(columns, table.num_rows) if isinstance(step, Expression) else step.contains(columns["ra"], columns["dec"])
+        if isinstance(step, Expression):
+            mask = step(columns, table.num_rows)
+        else:
+            mask = step.contains(columns["ra"], columns["dec"])
         if not mask.all():
             table = table.filter(pa.array(mask))
     return table

@@ -56,8 +56,9 @@ def hats_partitions(hats_dir: Path) -> list[Partition]:
     """Partitions of a collection in the order of the rows."""
     found = []
     for path in (hats_dir / HATS_MAIN / "dataset").glob("Norder=*/Dir=*/Npix=*.parquet"):
-        order, pixel = map(int, _PARTITION.fullmatch(path.as_posix()).groups())
-        found.append(Partition(path, *pixel_range(order, pixel)))
+        match = _PARTITION.fullmatch(path.as_posix())
+        if match is not None:
+            found.append(Partition(path, *pixel_range(int(match[1]), int(match[2]))))
     return sorted(found, key=lambda partition: partition.start)
 
 

@@ -34,7 +34,7 @@ def verify_catalog(path: str | Path) -> list[str]:
     if folder.is_dir():
         finish(folder)
     open_source(folder)
-    findings = list(_check_provenance(folder))
+    findings, n_rows = _check_provenance(folder)
     tables = {}
     for kind, read in _readers(folder).items():
         try:
@@ -42,10 +42,12 @@ def verify_catalog(path: str | Path) -> list[str]:
         except Exception as error:  # whatever a broken file makes its reader raise is what is to be reported
             findings.append(f"{kind}: cannot be read: {error}")
     for kind, table in tables.items():
+        if n_rows is not None and table.num_rows != n_rows:
+            findings.append(f"{kind} has {table.num_rows} rows, {PROVENANCE} says {n_rows}")
         findings += [f"{kind}: {finding}" for finding in (*_check_columns(table), *_check_order(table))]
-    first = next(iter(tables), None)
-    for kind, table in tables.items():
-        findings += [f"{kind} and {first}: {finding}" for finding in _compare(table, tables[first]) if kind != first]
+    for first, reference in list(tables.items())[:1]:
+        for kind in list(tables)[1:]:
+            findings += [f"{kind} and {first}: {finding}" for finding in _compare(tables[kind], reference)]
     return findings
 
 
@@ -67,33 +69,21 @@ def _read_hats(hats_dir: Path) -> pa.Table:
     return pa.concat_tables(tables) if tables else source.schema.empty_table()
 
 
-def _check_provenance(folder: Path) -> Iterator[str]:
-    """Differences between the files and their digests in the provenance record."""
+def _check_provenance(folder: Path) -> tuple[list[str], int | None]:
+    """Differences between the files and their digests in the provenance record, and the rows that it states."""
     path = folder / PROVENANCE
     if not path.is_file():
-        yield f"{PROVENANCE} is missing"
-        return
+        return [f"{PROVENANCE} is missing"], None
     try:
         record = json.loads(path.read_text())["catalog"]
-        expected, rows = record["files"], record["rows"]
+        expected, n_rows = record["files"], record["rows"]
     except (ValueError, KeyError, TypeError):
-        yield f"{PROVENANCE} cannot be read as the record of a catalog"
-        return
+        return [f"{PROVENANCE} cannot be read as the record of a catalog"], None
     found = file_digests(folder)
-    for name in sorted({*expected, *found}):
-        if name not in found:
-            yield f"{name} is missing"
-        elif name not in expected:
-            yield f"{name} is not in {PROVENANCE}"
-        elif found[name] != expected[name]:
-            yield f"{name} has other contents than {PROVENANCE} says"
-    for kind, read in _readers(folder).items():
-        try:
-            n_rows = read().num_rows
-        except Exception:  # reported by the caller, who reads the same file
-            continue
-        if n_rows != rows:
-            yield f"{kind} has {n_rows} rows, {PROVENANCE} says {rows}"
+    findings = [f"{name} is missing" for name in sorted(set(expected) - set(found))]
+    findings += [f"{name} is not in {PROVENANCE}" for name in sorted(set(found) - set(expected))]
+    changed = sorted(name for name in set(found) & set(expected) if found[name] != expected[name])
+    return findings + [f"{name} has other contents than {PROVENANCE} says" for name in changed], n_rows
 
 
 def _check_columns(table: pa.Table) -> Iterator[str]:
