@@ -12,8 +12,10 @@ import numpy as np
 
 from surveycnn.errors import ConfigError, InputError
 from surveycnn.simulation.conditions import Exposure, draw_exposures, survey_probabilities
+from surveycnn.simulation.encounters import encounter_number
 from surveycnn.simulation.field import add_defects
 from surveycnn.simulation.lens_task import lens_stamp
+from surveycnn.simulation.merger_task import merger_stamp
 from surveycnn.simulation.morphology_task import morphology_stamp
 from surveycnn.simulation.photoz_task import photoz_stamp
 from surveycnn.simulation.render import observe
@@ -41,6 +43,7 @@ class Task:
 TASKS: dict[str, Task] = {
     "lens": Task(GRI, lens_stamp, 1),
     "morphology": Task(GRI, morphology_stamp, 2),
+    "merger": Task(GRI, merger_stamp, 3, group=32),
     "photoz": Task(GRIZ, photoz_stamp, 4),
 }
 
@@ -160,8 +163,8 @@ def _simulate_one(task: str, index: int, seed: int, conditions: str) -> Stamp:
     if spec.group == 1:
         model, labels, truth = spec.draw(rng, exposures, centre)
     else:
-        group_seed = np.random.SeedSequence(seed, spawn_key=(spec.code, 1, index // spec.group))
-        model, labels, truth = spec.draw(rng, exposures, centre, group_seed)
+        number = index // spec.group
+        model, labels, truth = spec.draw(rng, exposures, centre, encounter_number(seed, spec.code, number), number)
     image = add_defects(rng, observe(rng, model, exposures), exposures)
     total = model.sum(axis=(1, 2))
     return np.moveaxis(image, 0, -1).astype(np.float32), labels, truth | _conditions_truth(exposures, total)
