@@ -16,7 +16,9 @@ from surveycnn.catalogs.flags import flag_value
 from surveycnn.sources.centroid import windowed_centroids
 
 KRON_FACTOR = 2.5
-"""Aperture radius in units of the first moment of the light: holds over 94 % of it for any usual profile (Kron 1980)."""
+"""Aperture radius in units of the first moment of the light (Kron 1980). Measured on simulated sources at a signal to noise of 25
+and more: it holds 98 to 99 % of the light of a star and 92 to 96 % of an exponential disc, but 75 to 86 % of a de Vaucouleurs
+profile, whose wings are under the noise."""
 
 MIN_APERTURE_ARCSEC = 1.0
 MIN_APERTURE_PX = 2.0
