@@ -30,3 +30,14 @@ def sky(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from small_sky import write_small_sky
 
     return write_small_sky(tmp_path_factory.mktemp("sky"), ny=448, nx=512, rng=np.random.default_rng(7))
+
+
+@pytest.fixture(scope="session")
+def small_run(sky: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Output folder of a survey with all models on the small sky, run in this process in tiles of 256 px."""
+    from surveycnn.config import load_config
+    from surveycnn.run.survey import run_survey
+
+    output = tmp_path_factory.mktemp("small") / "run"
+    assert run_survey(load_config(sky / "survey.yaml", [f"output={output}"])).is_complete
+    return output
