@@ -24,7 +24,7 @@ START_TIME, END_TIME = -9.0, 32.0
 SNAPSHOT_STEPS = 5
 _HALO_MASS, _HALO_RADIUS = 10.0, 5.0
 _CORE_MASS, _CORE_RADIUS = 1.0, 0.3
-_FRICTION = 25.0
+_FRICTION = 16.0
 """4 pi ln(Lambda) of Chandrasekhar's formula, with ln(Lambda) near 2 as fits N-body mergers of like masses."""
 
 

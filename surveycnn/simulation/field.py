@@ -9,7 +9,7 @@ import numpy as np
 
 from surveycnn.simulation.conditions import PIXEL_SCALE_ARCSEC, STAMP_PX, Exposure
 from surveycnn.simulation.galaxies import draw_disk, draw_elliptical, smooth_disk
-from surveycnn.simulation.population import counts, draw_galaxy, draw_magnitude, draw_star_fluxes, galaxy_fluxes
+from surveycnn.simulation.population import Galaxy, counts, draw_galaxy, draw_magnitude, draw_star_fluxes, galaxy_fluxes
 from surveycnn.simulation.render import Component, sersic
 
 HALF_ARCSEC = STAMP_PX * PIXEL_SCALE_ARCSEC / 2.0
@@ -19,9 +19,8 @@ DENSITY_ARCMIN2 = float(np.trapezoid(counts(_grid), _grid))
 """Neighbours per arcmin2 brighter than i = 24.8."""
 
 
-def simple_galaxy(rng: np.random.Generator, mag_i: float, bands: tuple[str, ...], y: float, x: float, **fixed) -> list[Component]:
-    """A galaxy of the field as one smooth profile: enough for what is faint or not looked at; `fixed` goes to draw_galaxy."""
-    galaxy = draw_galaxy(rng, mag_i, **fixed)
+def simple_galaxy(rng: np.random.Generator, galaxy: Galaxy, bands: tuple[str, ...], y: float, x: float) -> list[Component]:
+    """A galaxy as one smooth profile: enough for what is faint or not looked at."""
     flux = galaxy_fluxes(galaxy, bands)
     if galaxy.is_red:
         shape = draw_elliptical(rng, galaxy)
@@ -56,7 +55,7 @@ def draw_neighbours(
         if is_star:
             light.append(star(draw_star_fluxes(rng, mag_i, bands), y, x))
         else:
-            light += simple_galaxy(rng, mag_i, bands, y, x)
+            light += simple_galaxy(rng, draw_galaxy(rng, mag_i), bands, y, x)
     return light
 
 

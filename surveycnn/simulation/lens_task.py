@@ -34,7 +34,7 @@ _NEGATIVES = {
     "star": 0.05,
     "field": 0.16,
 }
-TRUTH = ("theta_e", "magnification", "redshift", "redshift_source", "sigma_v", "mag_source_g")
+TRUTH = ("theta_e", "mag_i", "radius", "magnification", "redshift", "redshift_source", "sigma_v", "mag_source_g")
 
 
 def lens_stamp(
@@ -77,7 +77,8 @@ def _early_type(rng: np.random.Generator, kind: str, bands: tuple[str, ...]) -> 
         for _ in range(int(rng.integers(1, 6))):
             y, x = _polar(rng, 0.7, 3.2)
             mag_i = float(np.clip(rng.normal(23.3, 0.9), 21.0, 25.0))
-            light += simple_galaxy(rng, mag_i, bands, y, x, redshift=float(rng.uniform(0.3, 1.8)), is_red=False)
+            satellite = draw_galaxy(rng, mag_i, redshift=float(rng.uniform(0.3, 1.8)), is_red=False)
+            light += simple_galaxy(rng, satellite, bands, y, x)
     elif kind == "group":
         tint = colours(deflector.spectral_type, deflector.redshift, bands)
         for _ in range(int(rng.integers(2, 5))):

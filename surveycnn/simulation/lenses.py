@@ -221,6 +221,8 @@ def draw_lens(rng: np.random.Generator, exposures: Sequence[Exposure], *, clear:
         light = lens_light(deflector, bands, two_components=rng.uniform() < 0.3)
         truth = {
             "theta_e": theta_e,
+            "mag_i": deflector.mag_i,
+            "radius": deflector.radius,
             "magnification": magnification,
             "redshift": deflector.redshift,
             "redshift_source": z_source,

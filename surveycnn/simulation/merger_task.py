@@ -57,13 +57,11 @@ def merger_stamp(
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, object]]:
     """Image without noise (band, y, x), labels and truth of one stamp; half of them are mergers."""
     bands = tuple(exposure.band for exposure in exposures)
-    galaxy = draw_galaxy(rng, draw_magnitude(rng, 16.5, 23.5, slope=0.1), is_red=bool(rng.uniform() < 0.1))
+    galaxy = draw_galaxy(rng, draw_magnitude(rng, 16.5, 23.0, slope=0.04), is_red=bool(rng.uniform() < 0.1))
     view = draw_view(rng, encounter, galaxy)
     is_merger = bool(rng.uniform() < 0.5)
     kind = "merger" if is_merger else str(rng.choice(list(_NEGATIVES), p=list(_NEGATIVES.values())))
-    light = (
-        _encounter_light(rng, view, galaxy, bands) if is_merger else _negative_light(rng, kind, view, encounter, galaxy, bands)
-    )
+    light = encounter_light(rng, view, galaxy, bands) if is_merger else _negative_light(rng, kind, view, encounter, galaxy, bands)
     light += draw_neighbours(rng, bands, avoid=1.5, boost=4.0 if kind == "crowded" else 1.0)
     labels = {
         "is_merger": np.bool_(is_merger),
@@ -119,7 +117,7 @@ def particle_map(positions: np.ndarray) -> np.ndarray:
     return light / np.float32(len(positions))
 
 
-def _encounter_light(rng: np.random.Generator, view: View, galaxy: Galaxy, bands: tuple[str, ...]) -> list[Component | Layers]:
+def encounter_light(rng: np.random.Generator, view: View, galaxy: Galaxy, bands: tuple[str, ...]) -> list[Component | Layers]:
     """Both disks with their own colours, bulges, and young stars at the nuclei after the passage."""
     ratio = float(np.clip(view.mass_ratio * 10 ** rng.normal(0.0, 0.15), 0.05, 1.5))
     light: list[Component | Layers] = []
