@@ -44,7 +44,8 @@ def mesh_statistics(strip: np.ndarray, mesh_px: int = MESH_PX, min_good: float |
     sky, rms
         (cell y, cell x) float64, in the unit of `strip`; NaN where a cell has too few good pixels or is constant.
     """
-    n_rows, n_cols = mesh_shape(*strip.shape, mesh_px)
+    ny, nx = strip.shape
+    n_rows, n_cols = mesh_shape(ny, nx, mesh_px)
     sky, rms = np.full((2, n_rows, n_cols), np.nan)
     needed = MIN_GOOD_FRACTION * mesh_px**2 if min_good is None else min_good
     for row in range(n_rows):

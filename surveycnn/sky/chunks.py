@@ -49,7 +49,7 @@ class ChunkStore:
     def __init__(self, group: zarr.Group, path: str):
         self._group = group
         self.path = path
-        found = group.attrs.asdict().get(_ATTRS)
+        found = _own_attrs(group)
         if found is None or found.get("layout") != LAYOUT_VERSION:
             raise InputError(f"{path!r} is no complete chunk store of layout {LAYOUT_VERSION}: run the ingest again with --fresh")
         self.attrs: dict[str, Any] = found["attrs"]
@@ -149,7 +149,7 @@ class ChunkStore:
         key = f"bands/{self.bands.index(band)}"
         if key not in self._group:
             return None
-        return self._group[key].attrs.asdict().get(_ATTRS)
+        return _own_attrs(self._group[key])
 
     def finished_bands(self) -> tuple[str, ...]:
         """Bands whose pixels and meshes are complete."""
@@ -229,7 +229,13 @@ def _description(path: str | Path) -> dict[str, Any] | None:
         group = zarr.open_group(_location(path), mode="r", zarr_format=3, use_consolidated=False)
     except (FileNotFoundError, ValueError):
         return None
-    return group.attrs.asdict().get(_ATTRS)
+    return _own_attrs(group)
+
+
+def _own_attrs(node: zarr.Group | zarr.Array) -> dict[str, Any] | None:
+    """What we wrote into the attributes of `node`, apart from whatever else is there."""
+    attrs: dict[str, Any] = node.attrs.asdict()
+    return attrs.get(_ATTRS)
 
 
 def _create_arrays(path: str, description: dict[str, Any]) -> None:
@@ -237,8 +243,9 @@ def _create_arrays(path: str, description: dict[str, Any]) -> None:
     group = zarr.open_group(_location(path), mode="w", zarr_format=3)
     n_bands, core_px = len(description["bands"]), description["core_px"]
     inner = inner_chunk_px(core_px)
-    pixels = {
-        "shape": (n_bands, *description["shape"]),
+    ny, nx = description["shape"]
+    pixels: dict[str, Any] = {
+        "shape": (n_bands, ny, nx),
         "chunks": (1, inner, inner),
         "shards": (1, core_px, core_px),
         "compressors": COMPRESSOR,
@@ -248,7 +255,7 @@ def _create_arrays(path: str, description: dict[str, Any]) -> None:
     group.create_array("mask", dtype="bool", fill_value=False, **pixels)
     if description["has_weight"]:
         group.create_array("weight", dtype="float32", fill_value=0, attributes={"units": "nJy-2"}, **pixels)
-    cells = mesh_shape(*description["shape"], description["mesh_px"])
+    cells = mesh_shape(ny, nx, description["mesh_px"])
     for name in ("sky", "rms"):
         group.create_array(
             name,

@@ -16,14 +16,14 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import fsspec
 
 from surveycnn.errors import InputError
 
 _BRACKETS = re.compile(r"^(?P<file>.+)\[(?P<hdu>[^\[\]]+)\]$")
-_DECOMPRESSORS = {".gz": gzip.open, ".bz2": bz2.open}
+_DECOMPRESSORS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
 _BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
 _BLOCK = 1 << 22
 
@@ -85,7 +85,7 @@ def local_bytes(file: str) -> IO[bytes]:
     return _copy_of(file, _DECOMPRESSORS.get(suffix))
 
 
-def _copy_of(file: str, decompress: Callable[[IO[bytes]], IO[bytes]] | None) -> IO[bytes]:
+def _copy_of(file: str, decompress: Callable[..., Any] | None) -> IO[bytes]:
     """Nameless temporary copy of `file`, open for reading only (astropy refuses a handle that could also write)."""
     with tempfile.NamedTemporaryFile(prefix="surveycnn-", delete=False) as target:
         try:
