@@ -9,10 +9,6 @@ from surveycnn.catalogs import export
 from surveycnn.catalogs.query import open_catalog
 from surveycnn.errors import CatalogError
 
-with_lsdb = pytest.mark.filterwarnings(
-    "ignore:The inplace keyword:DeprecationWarning", "ignore:The copy keyword:DeprecationWarning"
-)
-
 
 @pytest.fixture(scope="module")
 def some(published):
@@ -115,14 +111,12 @@ def test_to_qp__without_redshifts(table, published, monkeypatch):
         open_catalog(published).to_qp()
 
 
-@with_lsdb
 def test_to_lsdb__lazy_without_selection(published):
     whole = open_catalog(published).select(["source_id", "ra", "dec"]).to_lsdb()
     assert len(whole) == 1500 and list(whole.columns) == ["source_id", "ra", "dec"]
 
 
 @pytest.mark.slow  # lsdb compiles the partitioning of a frame for 10 s
-@with_lsdb
 def test_to_lsdb__from_the_result(some):
     frame = some.to_lsdb().compute(progress_bar=False)
     assert sorted(frame["source_id"]) == sorted(some["source_id"].tolist())

@@ -27,11 +27,6 @@ from surveycnn.catalogs.source import HatsSource, count_rows, hats_partitions
 from surveycnn.catalogs.tables import arrow_to_numpy, field_attrs
 from surveycnn.errors import ConfigError, SchemaError, SurveyCNNError
 
-# lsdb 0.11 and nested-pandas 0.7 still use arguments that pandas 3.1 deprecates
-with_lsdb = pytest.mark.filterwarnings(
-    "ignore:The inplace keyword:DeprecationWarning", "ignore:The copy keyword:DeprecationWarning"
-)
-
 
 def contents(folder):
     """Digest of each file below a folder."""
@@ -97,7 +92,6 @@ def test_publish__zarr_for_xarray(published, table):
         assert dataset.attrs["columns"] == table.column_names and dataset.attrs["name"] == "kids"
 
 
-@with_lsdb
 def test_publish__hats_for_lsdb(published, table):
     catalog = import_lsdb().open_catalog(published / "hats")
     frame = catalog.compute(progress_bar=False)
@@ -115,7 +109,6 @@ def dense(table_maker, tmp_path_factory):
 
 
 @pytest.mark.slow  # lsdb compiles the alignment of two catalogs for 20 s
-@with_lsdb
 def test_publish__margin_completes_a_crossmatch(dense):
     """Another catalog has the same positions 3 arcsec to the east: matches over the borders of partitions are found, too."""
     lsdb = import_lsdb()
@@ -129,7 +122,6 @@ def test_publish__margin_completes_a_crossmatch(dense):
     assert set(frame["source_id"][frame["source_id"] == frame["source_id_ours"]]) == set(ours["source_id"])
 
 
-@with_lsdb
 def test_publish__no_row_for_lsdb(table_maker, tmp_path):
     out = publish(table_maker(0), tmp_path / "out", formats=["hats"])
     assert len(import_lsdb().open_catalog(out / "hats").compute(progress_bar=False)) == 0
