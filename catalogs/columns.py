@@ -87,15 +87,16 @@ def morphology_columns(questions: Mapping[str, Sequence[str]]) -> list[Variable]
 
 def photoz_columns(n_components: int) -> list[Variable]:
     """Columns of a photo-z mixture-density network with `n_components` Gaussians in redshift."""
-    mixture = {"dims": (SOURCE_DIM, COMPONENT_DIM), "sizes": (n_components,)}
+
+    def per_component(name: str, doc: str, ucd: str) -> Variable:
+        return Variable(name, "f4", doc, ucd=ucd, dims=(SOURCE_DIM, COMPONENT_DIM), sizes=(n_components,))
+
     return [
         Variable("z_phot", "f4", "photometric redshift, median of the PDF", ucd="src.redshift.phot"),
         Variable("z_phot_lo", "f4", "16 % quantile of the PDF", ucd="src.redshift.phot;stat.min"),
         Variable("z_phot_hi", "f4", "84 % quantile of the PDF", ucd="src.redshift.phot;stat.max"),
         Variable("z_mode", "f4", "mode of the PDF", ucd="src.redshift.phot"),
-        Variable("pz_weight", "f4", "weights of the Gaussians of the PDF, sum 1", ucd="stat.weight", **mixture),
-        Variable("pz_mean", "f4", "means of the Gaussians of the PDF", ucd="src.redshift.phot;stat.mean", **mixture),
-        Variable(
-            "pz_sigma", "f4", "standard deviations of the Gaussians of the PDF", ucd="src.redshift.phot;stat.stdev", **mixture
-        ),
+        per_component("pz_weight", "weights of the Gaussians of the PDF, sum 1", "stat.weight"),
+        per_component("pz_mean", "means of the Gaussians of the PDF", "src.redshift.phot;stat.mean"),
+        per_component("pz_sigma", "standard deviations of the Gaussians of the PDF", "src.redshift.phot;stat.stdev"),
     ]

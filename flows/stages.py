@@ -32,7 +32,7 @@ ARTIFACT_SECONDS = 5.0
 
 def survey_flow(name: str) -> Callable[[Callable[..., Any]], Any]:
     """Decorator that makes a function a flow whose tasks share this process's threads."""
-    runner = ThreadPoolTaskRunner(max_workers=MAX_MOSAICS_AT_ONCE)
+    runner: Any = ThreadPoolTaskRunner(max_workers=MAX_MOSAICS_AT_ONCE)
     return flow(name=name, task_runner=runner, validate_parameters=True)
 
 
@@ -57,7 +57,7 @@ def submit_stage(
     def run_stage() -> Any:
         return function(session, mosaic)
 
-    return run_stage.submit(wait_for=after)
+    return run_stage.submit(return_state=False, wait_for=after)
 
 
 def _may_be_retried(task: Any, run: Any, state: Any) -> bool:

@@ -92,4 +92,6 @@ def test_tensorflow__is_imported_by_the_engines_only():
             if isinstance(node, ast.Import | ast.ImportFrom)
             for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [str(node.module)])
         }
-        assert "tensorflow" not in names or module.startswith(allowed), f"{module} imports tensorflow: models must run on any backend"
+        assert "tensorflow" not in names or module.startswith(allowed), (
+            f"{module} imports tensorflow: models must run on any backend"
+        )

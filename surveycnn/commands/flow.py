@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surveycnn.config import Strict, apply_overrides, load_config, read_yaml, validate_section
+from surveycnn.config import Strict, SurveyConfig, apply_overrides, load_config, read_yaml, validate_section
 from surveycnn.errors import ConfigError
 
 
@@ -66,7 +65,8 @@ def flow_config(name: str, path: str | None, overrides: list[str]) -> Strict:
             raise ConfigError(f"the flow {name!r} needs a configuration: surveycnn run-flow {name} CONFIG.yaml")
         return load_config(path, overrides)
     tree = apply_overrides(read_yaml(Path(path)) if path else {}, overrides)
-    return validate_section(_load(entry.config), tree, path or f"flow {name}")
+    section: type[Strict] = _load(entry.config)
+    return validate_section(section, tree, path or f"flow {name}")
 
 
 def _run_plain(entry: FlowEntry, config: Strict, fresh: bool) -> Any:
@@ -77,7 +77,7 @@ def _run_plain(entry: FlowEntry, config: Strict, fresh: bool) -> Any:
 
 
 def _run_engine(entry: FlowEntry, config: Strict, fresh: bool) -> Any:
-    if not entry.config:
+    if isinstance(config, SurveyConfig):
         # What can be refused is refused before the engine takes seconds to start, and outside its logs.
         from surveycnn.run.plan import check_run
 
@@ -85,7 +85,7 @@ def _run_engine(entry: FlowEntry, config: Strict, fresh: bool) -> Any:
     return _load(entry.engine)(config, fresh=fresh)
 
 
-def _load(path: str) -> Callable[..., Any]:
+def _load(path: str) -> Any:
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
 

@@ -139,11 +139,11 @@ def _measure(tile: Tile, window: Window, significance: np.ndarray, mask: np.ndar
         "y": y,
         "is_primary": np.ones(n_sources, bool),
         "flags": measured.flags.astype("i4"),
-        "flux_radius": np.float32(measured.flux_radius_px * window.pixel_scale),
+        "flux_radius": (measured.flux_radius_px * window.pixel_scale).astype("f4"),
     }
     for index, band in enumerate(window.bands):
-        columns[f"flux_{band}"] = np.float32(measured.flux[index])
-        columns[f"flux_err_{band}"] = np.float32(measured.flux_err[index])
+        columns[f"flux_{band}"] = measured.flux[index].astype("f4")
+        columns[f"flux_err_{band}"] = measured.flux_err[index].astype("f4")
     return columns
 
 
