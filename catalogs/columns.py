@@ -1,12 +1,13 @@
 """Columns of the catalog: names, types, units, UCDs and meanings, for the sources and for each task of the models.
 
-A vocabulary module: it imports only the schema classes, and every layer may import it.
+A vocabulary module: it imports only the schema classes and the names of bands, and every layer may import it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from surveycnn.bands import spectrum_ucd
 from surveycnn.schema import SOURCE_DIM, Schema, Variable
 
 COMPONENT_DIM = "component"
@@ -34,9 +35,12 @@ def photometry_columns(bands: Sequence[str]) -> list[Variable]:
     """Fluxes in one circular Kron aperture per source, the same in every band."""
     columns = []
     for band in bands:
+        spectrum = spectrum_ucd(band)
         columns += [
-            Variable(f"flux_{band}", "f4", f"flux in {band}, NaN without data", "nJy", "phot.flux.density;em.opt"),
-            Variable(f"flux_err_{band}", "f4", f"1 sigma error of flux_{band}", "nJy", "stat.error;phot.flux.density;em.opt"),
+            Variable(f"flux_{band}", "f4", f"flux in {band}, NaN without data", "nJy", f"phot.flux.density;{spectrum}"),
+            Variable(
+                f"flux_err_{band}", "f4", f"1 sigma error of flux_{band}", "nJy", f"stat.error;phot.flux.density;{spectrum}"
+            ),
         ]
     radius = Variable("flux_radius", "f4", "radius of half the flux in the detection image", "arcsec", "phys.angSize")
     return [*columns, radius]

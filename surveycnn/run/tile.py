@@ -17,6 +17,7 @@ from surveycnn.catalogs.columns import source_schema
 from surveycnn.catalogs.flags import flag_value
 from surveycnn.run.memory import SOURCES_PER_BATCH
 from surveycnn.schema import Schema
+from surveycnn.sky.images import AB_ZEROPOINT_NJY
 from surveycnn.sky.tiling import Tile
 from surveycnn.sky.window import Window
 from surveycnn.sources.detect import detect_sources, detection_image
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 Columns = dict[str, np.ndarray]
 Step = Callable[[str], AbstractContextManager[Any]]
-
-AB_ZEROPOINT_NJY = 31.4
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,33 @@
+"""Documentation that is made from the code is that of the code, and the README's promises hold."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+from surveycnn.cli import FLOWS
+from surveycnn.config import load_config
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_columns_page__is_up_to_date():
+    spec = importlib.util.spec_from_file_location("make_columns", ROOT / "docs" / "make_columns.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.TARGET.read_text(encoding="utf-8") == module.text(), "run `python docs/make_columns.py`"
+
+
+def test_readme__configurations_are_valid(tmp_path):
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    assert blocks
+    for block in blocks:
+        path = tmp_path / "survey.yaml"
+        path.write_text(block)
+        assert load_config(path).mosaics
+
+
+def test_readme__names_every_flow():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in readme for name in FLOWS)
