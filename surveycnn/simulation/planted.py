@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -103,8 +103,9 @@ def plant_lenses(rng: np.random.Generator, exposures: Sequence[Exposure], places
 
 def _clear_lens(rng: np.random.Generator, exposures: Sequence[Exposure]) -> Lens:
     while True:
-        lens = draw_lens(rng, exposures, clear=1.0)
-        if 1.0 < lens.truth["theta_e"] < 2.0 and 17.5 < lens.truth["mag_i"] < 20.5:
+        lens = draw_lens(rng, exposures, clear=1.8)
+        truth = lens.truth
+        if truth["theta_e"] > 1.2 and truth["magnification"] > 5.0 and 17.5 < truth["mag_i"] < 20.0:
             return lens
 
 
@@ -129,4 +130,4 @@ def _clear_merger(rng: np.random.Generator) -> tuple[Galaxy, View]:
         galaxy = draw_galaxy(rng, mag_i, redshift=float(rng.uniform(0.06, 0.2)), is_red=False)
         view = draw_view(rng, encounter, galaxy)
         if galaxy.radius > 0.9 and 30.0 < view.time_myr < 200.0 and view.separation < 5.0:
-            return galaxy, view
+            return galaxy, replace(view, disks=view.disks - view.nuclei[0], nuclei=view.nuclei - view.nuclei[0])
