@@ -35,12 +35,10 @@ def photometry_columns(bands: Sequence[str]) -> list[Variable]:
     """Fluxes in one circular Kron aperture per source, the same in every band."""
     columns = []
     for band in bands:
-        spectrum = spectrum_ucd(band)
+        density = f"phot.flux.density;{spectrum_ucd(band)}"
         columns += [
-            Variable(f"flux_{band}", "f4", f"flux in {band}, NaN without data", "nJy", f"phot.flux.density;{spectrum}"),
-            Variable(
-                f"flux_err_{band}", "f4", f"1 sigma error of flux_{band}", "nJy", f"stat.error;phot.flux.density;{spectrum}"
-            ),
+            Variable(f"flux_{band}", "f4", f"flux in {band}, NaN without data", "nJy", density),
+            Variable(f"flux_err_{band}", "f4", f"1 sigma error of flux_{band}", "nJy", f"stat.error;{density}"),
         ]
     radius = Variable("flux_radius", "f4", "radius of half the flux in the detection image", "arcsec", "phys.angSize")
     return [*columns, radius]

@@ -22,8 +22,9 @@ def text() -> str:
     card = {name: find_card(name) for name in ("lens", "morphology", "merger", "photoz")}
     parts = [
         "# Columns\n",
-        "Made by `docs/make_columns.py` from the definitions that the files are written from. Rows are sorted by HEALPix order-29",
-        "index, then `source_id`. NaN means that there is no number; a column is absent where its model did not run.\n",
+        "Made by `docs/make_columns.py` from the definitions that the files are written from. Rows are sorted by HEALPix",
+        "order-29 index, then `source_id`. NaN: there is no number. A column is absent where its model did not run.
+",
         "## Sources\n",
         table(columns.position_columns()),
         "`flux_<band>` and `flux_err_<band>` for every band of the images:\n",

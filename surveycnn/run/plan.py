@@ -199,7 +199,7 @@ def _usable_models(
         bands = tuple(config.bands.get(band, band) for band in card.bands)
         missing = [band for band in bands if band not in mosaic.bands]
         if missing:
-            skipped[card.name] = f"needs {', '.join(bands)}; mosaic {mosaic.id!r} has no image in {', '.join(missing)}"
+            skipped[card.name] = f"needs {', '.join(bands)}, and there is no image in {', '.join(missing)}"
         else:
             models.append(ModelUse(reference, card.name, card.task, bands, card.sha256["model.keras"]))
     return tuple(models), skipped
@@ -221,10 +221,9 @@ def _notes(config: SurveyConfig, mosaics: tuple[MosaicPlan, ...], cards: dict[st
     reasons: dict[str, list[str]] = {}
     for mosaic in mosaics:
         for name, reason in mosaic.skipped.items():
-            reasons.setdefault(f"model {name} skipped: {reason.split(';')[0]}", []).append(mosaic.id)
+            reasons.setdefault(f"model {name} skipped: it {reason}", []).append(mosaic.id)
     for reason, ids in reasons.items():
-        where = f"mosaic {ids[0]}" if len(ids) == 1 else f"{len(ids)} mosaics, the first {ids[0]}"
-        yield f"{reason}; not all there in {where}"
+        yield f"{reason} (mosaic {ids[0]}{f' and {len(ids) - 1} more' if len(ids) > 1 else ''})"
     used = {band for mosaic in mosaics for model in mosaic.models for band in model.bands}
     only = sorted({band for mosaic in config.mosaics for band in mosaic.bands} - used)
     if only:

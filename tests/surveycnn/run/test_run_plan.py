@@ -66,8 +66,8 @@ def test_make_plan__skips_models_that_lack_bands_and_says_why(sky):
     images = "[{band: g, path: g.fits}, {band: r, path: r.fits}, {band: i, path: i.fits}]"
     plan = planned(sky, f"mosaics.0.images={images}")
     assert [model.name for model in plan.mosaics[0].models] == ["lens", "morphology", "merger"]
-    assert plan.mosaics[0].skipped == {"photoz": "needs g, r, i, z; mosaic 'm1' has no image in z"}
-    assert any("model photoz skipped: needs g, r, i, z" in note for note in plan.notes)
+    assert plan.mosaics[0].skipped == {"photoz": "needs g, r, i, z, and there is no image in z"}
+    assert any("model photoz skipped: it needs g, r, i, z, and there is no image in z (mosaic m1)" == note for note in plan.notes)
 
 
 def test_make_plan__maps_bands(sky):
