@@ -35,7 +35,7 @@ def fit_calibration(logit: np.ndarray, is_positive: np.ndarray) -> Calibration:
 
 def calibration_error(score: np.ndarray, is_positive: np.ndarray, n_bins: int = 15) -> float:
     """Expected calibration error: mean over bins of equal counts of the distance of mean score and fraction of positives."""
-    order = np.argsort(score, kind="stable")
-    bins = [members for members in np.array_split(order, n_bins) if len(members)]
-    gaps = [len(members) * abs(score[members].mean() - np.mean(is_positive[members])) for members in bins]
-    return float(sum(gaps) / len(score))
+    edges = np.quantile(score, np.arange(1, n_bins) / n_bins)
+    place = np.searchsorted(edges, score, side="right")  # equal scores share a bin
+    bins = [place == index for index in np.unique(place)]
+    return float(sum(members.sum() * abs(score[members].mean() - np.mean(is_positive[members])) for members in bins) / len(score))

@@ -26,7 +26,7 @@ class TrainConfig(Strict):
     seed: int = Field(default=1, ge=0)
     epochs: int = Field(default=16, ge=1)
     batch_size: int = Field(default=128, ge=1)
-    conditions: str = "lsst"
+    conditions: str = "wide"
     n_workers: int = Field(default=2, ge=1)
     """Processes that simulate."""
 
@@ -43,6 +43,6 @@ class EvaluateConfig(Strict):
     n: int = Field(default=4_000, ge=16)
     seed: int = Field(default=1_000, ge=0)
     work_dir: str = "runs/evaluate"
-    conditions: str = "lsst"
+    conditions: str = "wide"
     engine: Literal["auto", "tensorflow", "jax", "torch", "openvino"] = "auto"
     n_workers: int = Field(default=2, ge=1)

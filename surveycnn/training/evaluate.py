@@ -42,7 +42,7 @@ def evaluate(
     n: int,
     seed: int,
     work_dir: str | Path,
-    conditions: str = "lsst",
+    conditions: str = "wide",
     n_workers: int = 1,
     engine: str = "auto",
     precision: str = "auto",

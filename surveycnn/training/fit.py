@@ -6,6 +6,7 @@ What is simulated and the state of the fit lie in a work folder. The flow ``trai
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -57,11 +58,14 @@ class Plan:
     epochs: int
     batch_size: int
     conditions: str
+    widths: tuple[int, ...] | None = None
+    """Channels of the network's stages; None takes those that the shipped models have."""
 
     @property
     def command(self) -> str:
-        values = {key: value for key, value in vars(self).items()}
-        return " ".join(["surveycnn run-flow train", *(f"--set {key}={value}" for key, value in values.items())])
+        values = {key: value for key, value in vars(self).items() if value is not None}
+        settings = [f"--set {key}={list(value) if isinstance(value, tuple) else value}" for key, value in values.items()]
+        return " ".join(["surveycnn run-flow train", *(setting.replace(", ", ",") for setting in settings)])
 
 
 def train(
@@ -75,7 +79,8 @@ def train(
     seed: int = 1,
     epochs: int = 16,
     batch_size: int = 128,
-    conditions: str = "lsst",
+    conditions: str = "wide",
+    widths: tuple[int, ...] | None = None,
     n_workers: int = 1,
     log: Log = print,
 ) -> Card:
@@ -89,13 +94,15 @@ def train(
         Stamps to fit on, to calibrate on, and to measure the card's metrics on; simulated from the seeds `seed`, + 1, + 2.
     conditions
         Name of the observing conditions of the simulation.
+    widths
+        Channels of the network's stages, each at half the resolution of the one before; None takes those of the shipped models.
 
     Raises
     ------
     ConfigError
         Where the task is not known or a number cannot be used.
     """
-    plan = Plan(task, n_train, n_valid, n_test, seed, epochs, batch_size, conditions)
+    plan = Plan(task, n_train, n_valid, n_test, seed, epochs, batch_size, conditions, widths)
     _check(plan)
     work_dir = Path(work_dir)
     sizes = (n_train, n_valid, n_test)
@@ -122,7 +129,7 @@ def train_on(
     keras = import_keras()
     keras.utils.set_random_seed(plan.seed)
     card = first_card(plan, train_set)
-    model = build_model(card, train_set)
+    model = build_model(card, train_set, plan.widths)
     state = work_dir / f"fit-{plan.task}-{hashlib.sha256(plan.command.encode()).hexdigest()[:12]}"
     fit(model, card, train_set, valid_set, plan, state=state, log=log)
     if card.prior is not None:
@@ -184,18 +191,30 @@ def first_card(plan: Plan, data: LabelledStamps) -> Card:
 
 
 def domain_of(data: LabelledStamps, conditions: str) -> Domain:
-    """Range of i magnitudes of the central 99 % of a set: as measured in a circle of 2 arcsec radius."""
+    """Ranges of the central 99 % of a set: i magnitudes as measured in a circle of 2 arcsec radius, seeing and depth in i."""
     index = data.bands.index("i")
-    magnitudes = np.concatenate(
-        [aperture_magnitudes(data.stamps[start : start + 2000])[:, index] for start in range(0, len(data), 2000)]
-    )
-    low, high = np.nanquantile(magnitudes, [0.005, 0.995])
-    return Domain(band="i", magnitude=(round(float(low), 2), round(float(high), 2)), depth=conditions)
+    starts = range(0, len(data), 2000)
+    magnitudes = [aperture_magnitudes(data.stamps[start : start + 2000])[:, index] for start in starts]
+    seeing, depth = None, f"conditions {conditions}"
+    if {"fwhm_i", "sigma_i"} <= set(data.truth):
+        fwhm, noise = (np.asarray(data.truth[name], float) for name in ("fwhm_i", "sigma_i"))
+        seeing = _central_range(fwhm)
+        five_sigma = 5 * noise * np.sqrt(4 * np.pi) * fwhm / 2.355 / PIXEL_SCALE
+        shallowest, deepest = _central_range(31.4 - 2.5 * np.log10(five_sigma))
+        depth += f": 5 sigma point sources of {shallowest} to {deepest} mag in i"
+    return Domain(band="i", magnitude=_central_range(np.concatenate(magnitudes)), seeing_arcsec=seeing, depth=depth)
 
 
-def build_model(card: Card, data: LabelledStamps) -> Any:
+def _central_range(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.nanquantile(values, [0.005, 0.995])
+    return round(float(low), 2), round(float(high), 2)
+
+
+def build_model(card: Card, data: LabelledStamps, widths: tuple[int, ...] | None = None) -> Any:
     """The network of the task with the shapes of `card`, weights at their start."""
-    shape = {"stamp_px": card.stamp_px, "n_bands": len(card.bands)}
+    shape: dict[str, Any] = {"stamp_px": card.stamp_px, "n_bands": len(card.bands)} | (
+        {"widths": tuple(widths)} if widths else {}
+    )
     if card.task == "lens":
         return build_lens(**shape)
     if card.task == "merger":
@@ -220,22 +239,37 @@ def fit(
         scale_stamps(centre_cut(np.asarray(valid_set.stamps), card.stamp_px), card.scaling, card.bands),
         targets_of(valid_set, card),
     )
-    started = [time.monotonic()]
+    epoch = _restore(model, state)
+    while epoch < plan.epochs:
+        started, data.epoch = time.monotonic(), epoch
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.Dropout):  # its random numbers are no part of the state
+                layer.seed_generator.state.assign([plan.seed, epoch])
+        logs = model.fit(data, initial_epoch=epoch, epochs=epoch + 1, validation_data=valid, shuffle=False, verbose=0).history
+        epoch += 1
+        _keep(model, state, epoch)
+        losses = f"loss {logs['loss'][0]:.4f} valid {logs['val_loss'][0]:.4f}"
+        rate_ = len(data) * plan.batch_size / (time.monotonic() - started)
+        log(f"{card.task}: epoch {epoch}/{plan.epochs} {losses}, {rate_:.0f} stamps/s")
 
-    def begin(epoch: int, logs: Any = None) -> None:
-        data.epoch = epoch
-        started[0] = time.monotonic()
 
-    def end(epoch: int, logs: Any = None) -> None:
-        rate_ = len(data) * plan.batch_size / (time.monotonic() - started[0])
-        losses = f"loss {logs['loss']:.4f} valid {logs['val_loss']:.4f}"
-        log(f"{card.task}: epoch {epoch + 1}/{plan.epochs} {losses}, {rate_:.0f} stamps/s")
+def _keep(model: Any, state: Path, epoch: int) -> None:
+    """Write weights and optimizer after `epoch` epochs; the name holds the epoch, a rename makes it valid."""
+    state.mkdir(parents=True, exist_ok=True)
+    model.save_weights(state / "part.weights.h5")
+    os.replace(state / "part.weights.h5", state / f"epoch-{epoch:04d}.weights.h5")
+    for old in sorted(state.glob("epoch-*.weights.h5"))[:-1]:
+        old.unlink()
 
-    callbacks = [
-        keras.callbacks.BackupAndRestore(str(state), delete_checkpoint=False),
-        keras.callbacks.LambdaCallback(on_epoch_begin=begin, on_epoch_end=end),
-    ]
-    model.fit(data, epochs=plan.epochs, validation_data=valid, callbacks=callbacks, verbose=0)
+
+def _restore(model: Any, state: Path) -> int:
+    """Epochs done: those of the newest state, whose weights and optimizer are taken, or 0."""
+    kept = sorted(state.glob("epoch-*.weights.h5"))
+    if not kept:
+        return 0
+    model.optimizer.build(model.trainable_variables)  # an optimizer that has not started has no places for its moments
+    model.load_weights(kept[-1])
+    return int(kept[-1].name.split("-")[1].split(".")[0])
 
 
 def _check(plan: Plan) -> None:

@@ -1,0 +1,71 @@
+"""What raw outputs become: probabilities, Myr, vote fractions, quantiles."""
+
+import numpy as np
+import pytest
+
+from surveycnn.inference.heads import MIN_SIGMA_Z, columns_of, mixture_parameters
+from surveycnn.models.card import Calibration, Outputs, Prior
+from surveycnn.models.package import find_card
+
+
+def with_parts(name, **changes):
+    return find_card(name).model_copy(update=changes)
+
+
+def test_columns_of__lens_prior_correction():
+    card = with_parts("lens", prior=Prior(training=0.5, survey=0.01), calibration=Calibration(temperature=2, bias=0.5))
+    columns = columns_of(card, np.array([[3.0], [-40.0]]))
+    score = 1 / (1 + np.exp(-2.0))
+    np.testing.assert_allclose(columns["lens_score"][0], score)
+    odds = score / (1 - score) / 99
+    np.testing.assert_allclose(columns["lens_prob"][0], odds / (1 + odds))
+    np.testing.assert_array_equal(columns["lens_logit"], [3, -40])
+
+
+def test_columns_of__prob_is_score_at_the_training_prior():
+    card = with_parts("merger", prior=Prior(training=0.3, survey=0.3))
+    columns = columns_of(card, np.random.default_rng(0).normal(size=(9, 3)))
+    np.testing.assert_allclose(columns["merger_prob"], columns["merger_score"])
+
+
+def test_columns_of__merger_time_in_myr():
+    card = with_parts("merger", outputs=Outputs(time_mean=300, time_scale=50))
+    columns = columns_of(card, np.array([[0.0, 2.0, 2 * np.log(3)]]))
+    np.testing.assert_allclose((columns["merger_time"], columns["merger_time_err"]), [[400], [150]])
+
+
+def test_columns_of__vote_fractions():
+    card = find_card("morphology")
+    columns = columns_of(card, np.random.default_rng(0).normal(0, 30, (50, card.n_outputs)))
+    start = 0
+    for question, answers in card.outputs.questions.items():
+        fractions = np.stack([columns[f"morph_{question}_{answer}"] for answer in answers])
+        concentrations = np.stack([columns[f"morph_{question}_{answer}_conc"] for answer in answers])
+        np.testing.assert_allclose(fractions.sum(axis=0), 1)
+        np.testing.assert_allclose(fractions, concentrations / concentrations.sum(axis=0))
+        assert concentrations.min() >= 1 and concentrations.max() <= 101
+        start += len(answers)
+    assert start == card.n_outputs
+
+
+def test_columns_of__photoz_is_ordered_and_the_mixture_is_the_published_one():
+    card = find_card("photoz")
+    raw = np.random.default_rng(0).normal(0.5, 1, (60, card.n_outputs))
+    columns = columns_of(card, raw)
+    assert np.all(columns["z_phot_lo"] <= columns["z_phot"]) and np.all(columns["z_phot"] <= columns["z_phot_hi"])
+    np.testing.assert_allclose(columns["pz_weight"].sum(axis=1), 1)
+    assert np.all(np.diff(columns["pz_weight"], axis=1) <= 0)
+    k = card.outputs.n_components
+    heaviest = raw[:, :k].argmax(axis=1)
+    np.testing.assert_allclose(columns["pz_mean"][:, 0], raw[np.arange(60), k + heaviest])
+
+
+def test_mixture_parameters__sigma_has_a_floor():
+    _, _, sigma = mixture_parameters(np.array([[0.0, 0.5, -800.0], [0.0, 0.5, 800.0]]))
+    np.testing.assert_allclose(sigma[:, 0], [MIN_SIGMA_Z, 800 + MIN_SIGMA_Z])
+
+
+@pytest.mark.parametrize("name", ["lens", "morphology", "merger", "photoz"])
+def test_columns_of__gives_the_columns_of_the_schema(name):
+    card = find_card(name)
+    assert list(columns_of(card, np.zeros((0, card.n_outputs)))) == list(card.schema)

@@ -1,0 +1,100 @@
+"""Whole trainings on blobs: they learn, resume where they stopped, and write packages that hold."""
+
+import numpy as np
+import pytest
+
+from surveycnn.errors import ConfigError
+from surveycnn.inference.predictor import load_model
+from surveycnn.models.backend import import_keras
+from surveycnn.models.package import check_package
+from surveycnn.training.fit import Plan, build_model, domain_of, first_card, fit, train, train_on
+
+
+def plan(task, epochs=8):
+    return Plan(task, 192, 64, 64, 7, epochs, 16, "blobs", widths=(8, 16))
+
+
+def trained(task, blobs, folder, lines):
+    sets = [blobs(task, n, seed, 32) for seed, n in enumerate((192, 64, 64))]
+    return train_on(plan(task), *sets, folder / "package", work_dir=folder / "work", log=lines.append)
+
+
+def test_train_on__learns_and_writes_a_package_that_holds(blobs, tmp_path):
+    lines = []
+    card = trained("lens", blobs, tmp_path, lines)
+    assert check_package(tmp_path / "package") == []
+    assert card.metrics["auroc"].value > 0.9
+    assert sum("epoch" in line for line in lines) == 8
+    assert card.metrics["baseline_auroc"].n == 64
+    assert card.training.command == (
+        "surveycnn run-flow train --set task=lens --set n_train=192 --set n_valid=64 --set n_test=64 "
+        "--set seed=7 --set epochs=8 --set batch_size=16 --set conditions=blobs --set widths=[8,16]"
+    )
+    assert card.stamp_px == 32 and card.training.n == 192
+    assert load_model(tmp_path / "package", engine="tensorflow").card == card
+    assert not list((tmp_path / "work").glob("fit-*"))
+
+
+@pytest.mark.parametrize("task", ["morphology", pytest.param("merger", marks=pytest.mark.slow), "photoz"])
+def test_fit__lowers_the_loss(task, blobs, tmp_path):
+    data = blobs(task, 160, 0, 32)
+    card = first_card(plan(task), data)
+    import_keras().utils.set_random_seed(1)
+    model = build_model(card, data, (8, 16))
+    lines = []
+    fit(model, card, data, blobs(task, 32, 1, 32), plan(task, 4), state=tmp_path / "state", log=lines.append)
+    losses = [float(line.split("loss ")[1].split()[0]) for line in lines]
+    assert len(losses) == 4 and losses[-1] < losses[0] - 0.05
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_fit__resumed_equals_uninterrupted(blobs, tmp_path):
+    data, valid = blobs("lens", 64, 0, 32), blobs("lens", 16, 1, 32)
+    card = first_card(plan("lens"), data)
+
+    def run(state, stop_after=None):
+        import_keras().utils.set_random_seed(2)
+        model = build_model(card, data, (8, 16))
+
+        def log(line):
+            if stop_after and f"epoch {stop_after}/" in line:
+                raise Interrupted
+
+        fit(model, card, data, valid, plan("lens", 3), state=state, log=log)
+        return model.get_weights()
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        run(tmp_path / "broken", stop_after=2)
+    resumed = run(tmp_path / "broken")
+    for one, other in zip(whole, resumed, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_first_card__comes_from_the_data(blobs):
+    data = blobs("merger", 200, 0)
+    card = first_card(plan("merger"), data)
+    times = data.labels["time_myr"][data.labels["is_merger"]]
+    assert card.outputs.time_mean == pytest.approx(times.mean(), abs=0.1)
+    assert card.prior.training == pytest.approx(data.labels["is_merger"].mean(), abs=1e-3)
+    assert card.scaling.softening["r"] == pytest.approx(2, rel=0.05)
+
+
+def test_domain_of__covers_the_magnitudes(blobs):
+    domain = domain_of(blobs("photoz", 300, 0), "blobs")
+    assert domain.band == "i" and 20 < domain.magnitude[0] < domain.magnitude[1] < 26
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "stars"}, "task 'stars' is not known: expected lens, morphology"),
+        ({"epochs": 0}, "epochs is 0, expected a whole number"),
+    ],
+)
+def test_train__refuses(changes, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        train(**{"task": "lens", "out_dir": tmp_path, "work_dir": tmp_path} | changes)
