@@ -23,8 +23,7 @@ def text() -> str:
     parts = [
         "# Columns\n",
         "Made by `docs/make_columns.py` from the definitions that the files are written from. Rows are sorted by HEALPix",
-        "order-29 index, then `source_id`. NaN: there is no number. A column is absent where its model did not run.
-",
+        "order-29 index, then `source_id`. NaN: there is no number. A column is absent where its model did not run.\n",
         "## Sources\n",
         table(columns.position_columns()),
         "`flux_<band>` and `flux_err_<band>` for every band of the images:\n",

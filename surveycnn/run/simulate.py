@@ -44,7 +44,9 @@ class Simulated:
         """Every object that was drawn: kind, position, magnitude, redshift, ..."""
         from astropy.table import Table
 
-        return Table.read(self.folder / TRUTH)
+        table = Table.read(self.folder / TRUTH)
+        table.convert_bytestring_to_unicode()
+        return table
 
     @property
     def survey_yaml(self) -> Path:
