@@ -14,6 +14,10 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+TOWERING = 2.0
+"""A branch whose summit is higher than this many times its saddle is an object, however bright the rest of its family is: a star
+on the wing of a brighter one. Most knots of a spiral stay below."""
+
 # half of the eight neighbours: the other half are the same pairs, seen from the other side
 _STEPS = ((0, 1), (1, -1), (1, 0), (1, 1))
 
@@ -44,7 +48,7 @@ def find_objects(image: np.ndarray, above: np.ndarray, *, min_area_px: int, cont
     min_area_px
         Families with fewer pixels are dropped; branches with fewer pixels above their saddle are no objects.
     contrast
-        Least light of a branch above its saddle, as a share of the light of its family.
+        Least light of a branch above its saddle, as a share of the light of its family, unless it towers (:data:`TOWERING`).
     """
     values = image[above].astype(np.float64)
     index = np.full(image.shape, -1, dtype=np.int32)
@@ -180,7 +184,8 @@ class _SaddleTree:
 
     def _is_significant(self, k: int, height: float) -> bool:
         """Whether branch `k` has enough light and pixels above the saddle at `height`."""
-        least_light = self._least_light[self._members[k][0]]
+        towers = self._height[self._objects[k][0]] > TOWERING * height
+        least_light = 0.0 if towers else self._least_light[self._members[k][0]]
         if self._light_bound(k, height) <= least_light:
             return False
         light, area = 0.0, 0

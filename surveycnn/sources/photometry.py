@@ -31,7 +31,7 @@ CENTROID_SIGMA_ARCSEC = 0.45
 
 _PROFILE_GROWTH = 1.25
 _FAINTEST_PROFILE = 0.3
-_RISE = 1.1
+_RISE = 0.95
 _LEAST_GOOD_AREA = 0.5
 
 
@@ -122,7 +122,7 @@ def kron_radii(image: np.ndarray, y: np.ndarray, x: np.ndarray, pixel_scale: flo
 
 
 def _profile_extents(image: np.ndarray, y: np.ndarray, x: np.ndarray, smallest: float, largest: float) -> np.ndarray:
-    """(source,) radius at which the mean light of a ring falls below 0.3 sigma per pixel, or rises again: into a neighbour."""
+    """(source,) radius at which the mean light of a ring is below 0.3 sigma per pixel or stops falling (a neighbour)."""
     extent = np.full(y.size, smallest)
     active = np.arange(y.size)
     outer, inside = smallest, _disc_sums(image, y, x, smallest)

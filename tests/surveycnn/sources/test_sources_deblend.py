@@ -33,10 +33,18 @@ def test_find_objects__two_summits_of_one_family(gaussian):
 
 @pytest.mark.parametrize(("contrast", "n_expected"), [(0.001, 2), (0.1, 1)])
 def test_find_objects__contrast_decides(gaussian, contrast, n_expected):
-    image = blobs(gaussian, (30, 30, 20000, 4), (30, 46, 400, 2))
+    image = blobs(gaussian, (30, 30, 20000, 6), (30, 47, 700, 2.5))
     peaks, objects = objects_of(image, contrast=contrast)
     assert len(peaks) == n_expected and peaks[0] == (30, 30)
     assert set(objects.of_pixel) == set(range(n_expected))
+
+
+def test_find_objects__star_on_the_wing_of_a_much_brighter_one(gaussian):
+    yy, xx = np.mgrid[:60, :80]
+    image = 1e5 * (1 + ((yy - 30.0) ** 2 + (xx - 25.0) ** 2) / 4) ** -2
+    assert objects_of(image.astype(np.float32))[0] == [(30, 25)]
+    gaussian(image, 30, 50, 600, 1.5)
+    assert objects_of(image.astype(np.float32))[0] == [(30, 25), (30, 50)]
 
 
 def test_find_objects__small_families_are_dropped():

@@ -96,7 +96,7 @@ def test_detect_sources__agrees_with_sep_where_sep_is_local(crowded_sky):
     ours = set(peaks_of(found))
     common = ours & set(zip(theirs["ycpeak"].tolist(), theirs["xcpeak"].tolist(), strict=True))
     assert len(ours) > 250
-    assert len(common) > 0.95 * len(ours)
+    assert len(common) > 0.9 * len(ours)
 
 
 def test_detect_sources__wing_of_a_star_makes_no_sources():
