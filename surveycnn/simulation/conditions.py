@@ -1,7 +1,8 @@
 """Observing conditions: what the atmosphere, the depth and the detector do to a stamp, drawn anew for every stamp and band.
 
-Medians and depths: LSST from the OpSim values in PhotErr and the requirements (delivered seeing 0.7-1.1 arcsec), KiDS from
-Kuijken et al. (2019, A&A 625, A2). PSFs are elliptical Moffat profiles, noise is correlated as on a resampled coadd.
+Medians and depths: LSST from the OpSim values in PhotErr and the requirements (delivered seeing 0.7-1.1 arcsec), KiDS
+from Kuijken et al. (2019, A&A 625, A2). PSFs are elliptical Moffat profiles, noise is correlated as on a resampled
+coadd.
 """
 
 from __future__ import annotations

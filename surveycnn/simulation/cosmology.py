@@ -29,7 +29,7 @@ def distance_modulus(redshift: float) -> float:
     >>> round(distance_modulus(0.5), 1)
     42.3
     """
-    return 5.0 * np.log10(comoving_distance(redshift) * (1.0 + redshift)) + 25.0
+    return float(5.0 * np.log10(comoving_distance(redshift) * (1.0 + redshift)) + 25.0)
 
 
 def kpc_per_arcsec(redshift: float) -> float:

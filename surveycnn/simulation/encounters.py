@@ -1,8 +1,8 @@
 """Encounters of two disk galaxies: restricted three-body simulations after Toomre & Toomre (1972, ApJ 178, 623), in numpy.
 
-Two rigid galaxies (a disk with a Plummer core inside a Hernquist halo) fall together on a nearly parabolic orbit with dynamical friction;
-massless particles of their disks feel both. Units: G = 1, length 4 kpc, mass 5e10 solar masses, hence velocity 231 km/s, time 16.9 Myr,
-for a galaxy of the Milky Way's kind; the laws scale to others.
+Two rigid galaxies (a disk with a Plummer core inside a Hernquist halo) fall together on a nearly parabolic orbit with
+dynamical friction; massless particles of their disks feel both. Units: G = 1, length 4 kpc, mass 5e10 solar masses,
+hence velocity 231 km/s, time 16.9 Myr, for a galaxy of the Milky Way's kind; the laws scale to others.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Encounter:
 
 
 def acceleration(offset: np.ndarray, mass: float) -> np.ndarray:
-    """Gravity (..., 3) of a galaxy of relative `mass` at `offset` (..., 3) from its centre; radii scale with the root of the mass."""
+    """Gravity (..., 3) of a galaxy of relative `mass` at `offset` (..., 3) from its centre; radii go as the root of the mass."""
     halo, core = _HALO_RADIUS * np.sqrt(mass), _CORE_RADIUS * np.sqrt(mass)
     squared = (offset**2).sum(axis=-1, keepdims=True) + 1e-6
     radius = np.sqrt(squared)

@@ -1,7 +1,7 @@
 """Shapes of galaxies: bulges and disks, spiral arms, bars, rings, clumps, as components that GalSim can draw.
 
-Structural numbers: bar frequency and lengths after Gadotti (2009, MNRAS 393, 1531), pitch angles and arm numbers after Davis et al.
-(2012, ApJS 199, 33), disk thickness 0.15-0.25.
+Structural numbers: bar frequency and lengths after Gadotti (2009, MNRAS 393, 1531), pitch angles and arm numbers after
+Davis et al. (2012, ApJS 199, 33), disk thickness 0.15-0.25.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Stamps for lens finders: detectable lenses, and what is mistaken for them.
 
-The negatives are mixed as the best training set of HOLISMOKES XI (Canameras et al. 2024, A&A 692, A72, table 1): spirals and rings,
-the deflectors alone, deflectors among blue satellites, groups, mergers and edge-on disks, stars and artifacts, random field.
-Where they stand for a deflector, they have its magnitudes and colours, so that these alone do not tell them apart.
+The negatives are mixed as the best training set of HOLISMOKES XI (Canameras et al. 2024, A&A 692, A72, table 1):
+spirals and rings, the deflectors alone, deflectors among blue satellites, groups, mergers and edge-on disks, stars and
+artifacts, random field. Where they stand for a deflector, they have its magnitudes and colours, so that these alone do
+not tell them apart.
 """
 
 from __future__ import annotations

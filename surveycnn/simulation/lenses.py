@@ -1,8 +1,9 @@
 """Galaxy-scale strong lenses: a population of deflectors and sources, ray-traced by lenstronomy, kept where the arcs can be seen.
 
-The deflectors and sources follow the discoverable population of LensPop (Collett 2015, ApJ 811, 20): velocity dispersions,
-redshifts, fundamental-plane sizes (Hyde & Bernardi 2009), source sizes and colours. A positive needs a magnification and an arc that stand out
-of the noise: labelling undetectable lenses as positives ruins a finder (Canameras et al. 2024, A&A 692, A72, set L6).
+The deflectors and sources follow the discoverable population of LensPop (Collett 2015, ApJ 811, 20): velocity
+dispersions, redshifts, fundamental-plane sizes (Hyde & Bernardi 2009), source sizes and colours. A positive needs a
+magnification and an arc that stand out of the noise: labelling undetectable lenses as positives ruins a finder
+(Canameras et al. 2024, A&A 692, A72, set L6).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Stamps for merger finders: snapshots of simulated encounters, and galaxies that only look disturbed.
 
-Positives are labelled with the time from the first pericentre (Koppula et al. 2021, arXiv 2102.05182). Negatives are the same disks run
-in isolation, projected pairs with the separations and flux ratios of the positives at redshifts of their own (Chudy et al. 2025 show
-that networks otherwise learn to count galaxies), single spirals, barred and early types, irregulars, and crowded fields.
+Positives are labelled with the time from the first pericentre (Koppula et al. 2021, arXiv 2102.05182). Negatives are
+the same disks run in isolation, projected pairs with the separations and flux ratios of the positives at redshifts of
+their own (Chudy et al. 2025 show that networks otherwise learn to count galaxies), single spirals, barred and early
+types, irregulars, and crowded fields.
 """
 
 from __future__ import annotations

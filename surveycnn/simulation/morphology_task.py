@@ -1,8 +1,9 @@
 """Stamps for galaxy morphology, with the votes that Galaxy Zoo's volunteers would cast.
 
-The latent truth is the structure that was drawn; what volunteers can see of it fades with seeing, distance and noise, as in Galaxy
-Zoo (Hart et al. 2016, MNRAS 461, 3663). Vote numbers follow Galaxy Zoo DECaLS (Walmsley et al. 2022, MNRAS 509, 3966): about 40
-for 45 % of the galaxies and 5 for the others; each question is asked of those whose answers led to it.
+The latent truth is the structure that was drawn; what volunteers can see of it fades with seeing, distance and noise,
+as in Galaxy Zoo (Hart et al. 2016, MNRAS 461, 3663). Vote numbers follow Galaxy Zoo DECaLS (Walmsley et al. 2022, MNRAS
+509, 3966): about 40 for 45 % of the galaxies and 5 for the others; each question is asked of those whose answers led to
+it.
 """
 
 from __future__ import annotations

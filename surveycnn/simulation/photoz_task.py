@@ -1,7 +1,8 @@
 """Stamps for photometric redshifts: galaxies whose bulge, disk and arms have spectra of their own.
 
-Redshifts follow the magnitudes as on the sky; colours are template spectra through the bandpasses, with dust that reddens inclined disks
-more (Tully et al. 1998, AJ 115, 2264), so that the shape of a galaxy tells something that its total colours do not.
+Redshifts follow the magnitudes as on the sky; colours are template spectra through the bandpasses, with dust that
+reddens inclined disks more (Tully et al. 1998, AJ 115, 2264), so that the shape of a galaxy tells something that its
+total colours do not.
 """
 
 from __future__ import annotations

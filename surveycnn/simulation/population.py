@@ -1,7 +1,8 @@
 """Galaxies as the sky has them: counts, redshifts, types, sizes.
 
-Counts, redshifts and red fractions by i magnitude follow the LSST mock of LensPop (Collett 2015, ApJ 811, 20) and a run of SkyPy,
-which agree to 20 %; sizes follow Shen et al. (2003, MNRAS 343, 978) with the evolution of van der Wel et al. (2014, ApJ 788, 28).
+Counts, redshifts and red fractions by i magnitude follow the LSST mock of LensPop (Collett 2015, ApJ 811, 20) and a run
+of SkyPy, which agree to 20 %; sizes follow Shen et al. (2003, MNRAS 343, 978) with the evolution of van der Wel et al.
+(2014, ApJ 788, 28).
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def absolute_magnitude(mag_i: float, redshift: float, spectral_type: float) -> f
 
 
 def draw_radius(rng: np.random.Generator, mag_i: float, redshift: float, spectral_type: float, is_red: bool) -> float:
-    """Half-light radius in arcsec from the absolute magnitude, smaller at high redshift: (1 + z)^-0.6 (late), (1 + z)^-1 (early)."""
+    """Half-light radius in arcsec from the absolute magnitude, times (1 + z)^-0.6 for late and (1 + z)^-1 for early types."""
     m_abs = float(np.clip(absolute_magnitude(mag_i, redshift, spectral_type), -24.0, -14.0))
     if is_red:
         log_r, evolution = -0.4 * 0.60 * m_abs - 4.63, -1.0

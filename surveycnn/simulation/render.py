@@ -1,6 +1,7 @@
 """From light to pixels: components of the sky, convolved with each band's PSF by GalSim, with noise and defects on top.
 
-A component has one shape and a flux per band (:class:`Component`), or several layers of different colour (:class:`Layers`).
+A component has one shape and a flux per band (:class:`Component`), or several layers of different colour
+(:class:`Layers`).
 """
 
 from __future__ import annotations

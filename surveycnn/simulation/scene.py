@@ -1,7 +1,7 @@
 """Whole mosaics of a simulated sky with known truth: what the pipeline is tested and demonstrated on.
 
-A field of galaxies and stars after the counts, with lenses and mergers planted away from each other, on a sloping sky, with one PSF per
-band, written as FITS images with WCS and zero point beside a table of what is where.
+A field of galaxies and stars after the counts, with lenses and mergers planted away from each other, on a sloping sky,
+with one PSF per band, written as FITS images with WCS and zero point beside a table of what is where.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def simulate_mosaic(
 ) -> Table:
     """Write `<band>.fits` for each band and `truth.fits` into `out_dir`; returns the truth.
 
-    The images (ny, nx) are float32 in units of the AB magnitude `zeropoint` (header MAGZP), 0.2 arcsec per pixel, NaN = no data, with a sky
-    that is neither zero nor flat. The result depends on the arguments alone.
+    The images (ny, nx) are float32 in units of the AB magnitude `zeropoint` (header MAGZP), 0.2 arcsec per pixel, NaN = no data,
+    with a sky that is neither zero nor flat. The result depends on the arguments alone.
 
     Parameters
     ----------
@@ -73,7 +73,8 @@ def simulate_mosaic(
     Returns
     -------
     Table
-        x, y (0-based pixel centres), ra, dec (deg), kind, redshift, mag_i, radius and theta_e (arcsec), time_myr; NaN = does not apply.
+        x, y (0-based pixel centres), ra, dec (deg), kind, redshift, mag_i, radius and theta_e (arcsec), time_myr; NaN = does not
+        apply.
 
     Raises
     ------

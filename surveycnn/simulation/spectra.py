@@ -1,7 +1,7 @@
 """Colours of galaxies: template spectra, redshifted and reddened, through the LSST bandpasses.
 
-The templates are those of Coleman, Wu & Weedman (1980, ApJS 43, 393) extended to the UV and IR, as GalSim ships them, with the
-LSST total throughputs; a galaxy is an interpolation between two neighbouring templates.
+The templates are those of Coleman, Wu & Weedman (1980, ApJS 43, 393) extended to the UV and IR, as GalSim ships them,
+with the LSST total throughputs; a galaxy is an interpolation between two neighbouring templates.
 """
 
 from __future__ import annotations

@@ -126,9 +126,8 @@ def _check(task: str, n: int, seed: int, conditions: str, n_workers: int) -> Non
     if task not in TASKS:
         raise ConfigError(f"unknown task {task!r}: choose one of {sorted(TASKS)}")
     if n < 1 or n_workers < 1 or seed < 0:
-        raise ConfigError(
-            f"cannot simulate n={n!r} stamps with seed={seed!r} on n_workers={n_workers!r}: n and n_workers start at 1, seed at 0"
-        )
+        given = f"n={n!r}, seed={seed!r}, n_workers={n_workers!r}"
+        raise ConfigError(f"cannot simulate stamps with {given}: n and n_workers start at 1, seed at 0")
     survey_probabilities(conditions)
 
 
