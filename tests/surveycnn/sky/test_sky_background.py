@@ -14,14 +14,27 @@ def test_clipped_sky__finds_level_and_noise_under_sources():
 
 
 def test_clipped_sky__crowded_cell_takes_the_median():
-    values = np.concatenate([np.zeros(600), np.ones(400)])
+    sky, rms = clipped_sky(np.concatenate([np.zeros(600), np.ones(400)]).astype(np.float32))
+    assert (sky, rms) == (pytest.approx(0, abs=0.01), pytest.approx(0.49, abs=0.01))
+
+
+def test_clipped_sky__agrees_with_clipping_the_sorted_values():
+    values = np.random.default_rng(2).standard_t(3, 16384).astype(np.float32) * 5 + 1000
+    kept = values.astype(np.float64)
+    for _ in range(20):
+        kept = kept[np.abs(kept - np.median(kept)) <= 3 * kept.std()]
     sky, rms = clipped_sky(values)
-    assert (sky, rms) == (0.0, pytest.approx(0.49, abs=0.01))
+    assert sky == pytest.approx(2.5 * np.median(kept) - 1.5 * kept.mean(), abs=0.005 * kept.std())
+    assert rms == pytest.approx(kept.std(), rel=0.003)
 
 
-def test_clipped_sky__does_not_depend_on_order():
-    values = np.random.default_rng(2).standard_t(3, 1001)
-    assert clipped_sky(values) == clipped_sky(values[::-1])
+@pytest.mark.parametrize("n_equal", [1, 300, 1000])
+def test_clipped_sky__many_equal_values(n_equal):
+    values = np.random.default_rng(3).normal(0, 1, 1000).astype(np.float32)
+    values[:n_equal] = 0
+    sky, rms = clipped_sky(values)
+    assert abs(sky) < 0.1
+    assert rms == 0 if n_equal == 1000 else 0 < rms < 1.1
 
 
 def test_mesh_statistics__ignores_nan_and_marks_empty_and_constant_cells():
