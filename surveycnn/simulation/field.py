@@ -10,7 +10,7 @@ import numpy as np
 from surveycnn.simulation.conditions import PIXEL_SCALE_ARCSEC, STAMP_PX, Exposure
 from surveycnn.simulation.galaxies import draw_disk, draw_elliptical, smooth_disk
 from surveycnn.simulation.population import Galaxy, counts, draw_galaxy, draw_magnitude, draw_star_fluxes, galaxy_fluxes
-from surveycnn.simulation.render import Component, sersic
+from surveycnn.simulation.render import Component, Layers, sersic
 
 HALF_ARCSEC = STAMP_PX * PIXEL_SCALE_ARCSEC / 2.0
 _BRIGHT, _FAINT = 18.0, 24.8
@@ -19,7 +19,9 @@ DENSITY_ARCMIN2 = float(np.trapezoid(counts(_grid), _grid))
 """Neighbours per arcmin2 brighter than i = 24.8."""
 
 
-def simple_galaxy(rng: np.random.Generator, galaxy: Galaxy, bands: tuple[str, ...], y: float, x: float) -> list[Component]:
+def simple_galaxy(
+    rng: np.random.Generator, galaxy: Galaxy, bands: tuple[str, ...], y: float, x: float
+) -> list[Component | Layers]:
     """A galaxy as one smooth profile: enough for what is faint or not looked at."""
     flux = galaxy_fluxes(galaxy, bands)
     if galaxy.is_red:
@@ -36,7 +38,7 @@ def star(flux: np.ndarray, y: float, x: float) -> Component:
 
 def draw_neighbours(
     rng: np.random.Generator, bands: tuple[str, ...], *, avoid: float = 1.2, half: float = HALF_ARCSEC, boost: float = 1.0
-) -> list[Component]:
+) -> list[Component | Layers]:
     """Field galaxies and stars on a stamp, none of them within `avoid` arcsec of the centre.
 
     Parameters
@@ -45,7 +47,7 @@ def draw_neighbours(
         Factor on the counts, for crowded places.
     """
     side = 2.0 * half + 1.0
-    light: list[Component] = []
+    light: list[Component | Layers] = []
     for _ in range(int(rng.poisson(boost * DENSITY_ARCMIN2 * side**2 / 3600.0))):
         y, x = rng.uniform(-0.5 * side, 0.5 * side, 2)
         mag_i = draw_magnitude(rng, _BRIGHT, _FAINT)

@@ -19,7 +19,7 @@ from surveycnn.simulation.field import draw_neighbours, simple_galaxy, star
 from surveycnn.simulation.galaxies import draw_disk, draw_structure, galaxy_light
 from surveycnn.simulation.lenses import draw_deflector, draw_lens, lens_light
 from surveycnn.simulation.population import draw_galaxy, draw_magnitude, draw_star_fluxes, njy
-from surveycnn.simulation.render import Component, Layers, draw_light, shear_of
+from surveycnn.simulation.render import Component, Layers, Stamp, draw_light, shear_of
 from surveycnn.simulation.spectra import colours
 
 KINDS = ("lens", "spiral", "ring", "early_type", "satellites", "group", "merger", "edge_on", "star", "field")
@@ -38,9 +38,7 @@ _NEGATIVES = {
 TRUTH = ("theta_e", "mag_i", "radius", "magnification", "redshift", "redshift_source", "sigma_v", "mag_source_g")
 
 
-def lens_stamp(
-    rng: np.random.Generator, exposures: Sequence[Exposure], centre: tuple[float, float]
-) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, object]]:
+def lens_stamp(rng: np.random.Generator, exposures: Sequence[Exposure], centre: tuple[float, float]) -> Stamp:
     """Image without noise (band, y, x), label and truth of one stamp; half of them are lenses."""
     bands = tuple(exposure.band for exposure in exposures)
     nothing = dict.fromkeys(TRUTH, np.nan)

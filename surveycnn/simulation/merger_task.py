@@ -27,7 +27,7 @@ from surveycnn.simulation.encounters import (
 from surveycnn.simulation.field import draw_neighbours
 from surveycnn.simulation.galaxies import bulge_colours, disk_colours, draw_disk, draw_structure, galaxy_light, young_colours
 from surveycnn.simulation.population import Galaxy, absolute_magnitude, draw_galaxy, draw_magnitude, njy
-from surveycnn.simulation.render import Component, Layers, draw_light, sersic
+from surveycnn.simulation.render import Component, Layers, Stamp, draw_light, sersic
 
 MIN_TIME_MYR, MAX_TIME_MYR = -80.0, 480.0
 MAX_SEPARATION = 5.6
@@ -55,7 +55,7 @@ class View:
 
 def merger_stamp(
     rng: np.random.Generator, exposures: Sequence[Exposure], centre: tuple[float, float], encounter: Encounter, number: int
-) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, object]]:
+) -> Stamp:
     """Image without noise (band, y, x), labels and truth of one stamp; half of them are mergers."""
     bands = tuple(exposure.band for exposure in exposures)
     galaxy = draw_galaxy(rng, draw_magnitude(rng, 16.5, 23.0, slope=0.04), is_red=bool(rng.uniform() < 0.1))

@@ -17,7 +17,7 @@ from surveycnn.simulation.field import draw_neighbours, star
 from surveycnn.simulation.galaxies import EDGE_ON_DEG, Structure, draw_structure, galaxy_light
 from surveycnn.simulation.lens_task import star_spikes
 from surveycnn.simulation.population import Galaxy, draw_galaxy, draw_magnitude, draw_star_fluxes, njy
-from surveycnn.simulation.render import draw_light
+from surveycnn.simulation.render import Stamp, draw_light
 
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "smooth_or_featured": ("smooth", "featured_or_disk", "artifact"),
@@ -33,9 +33,7 @@ _ARTIFACT_SHARE = 0.03
 TRUTH = ("redshift", "bulge_fraction", "bar_fraction", "arm_contrast", "inclination", "visibility")
 
 
-def morphology_stamp(
-    rng: np.random.Generator, exposures: Sequence[Exposure], centre: tuple[float, float]
-) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, object]]:
+def morphology_stamp(rng: np.random.Generator, exposures: Sequence[Exposure], centre: tuple[float, float]) -> Stamp:
     """Image without noise (band, y, x), votes per question and truth of one stamp."""
     bands = tuple(exposure.band for exposure in exposures)
     if rng.uniform() < _ARTIFACT_SHARE:
@@ -56,9 +54,7 @@ def morphology_stamp(
     return draw_light(light, exposures, centre=centre), draw_votes(rng, probabilities), truth
 
 
-def _artifact_stamp(
-    rng: np.random.Generator, exposures: Sequence[Exposure], centre: tuple[float, float]
-) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, object]]:
+def _artifact_stamp(rng: np.random.Generator, exposures: Sequence[Exposure], centre: tuple[float, float]) -> Stamp:
     """A bright star with its spikes and halo: the answer is `artifact`."""
     bands = tuple(exposure.band for exposure in exposures)
     flux = draw_star_fluxes(rng, float(rng.uniform(14.5, 18.0)), bands)

@@ -16,16 +16,14 @@ from surveycnn.simulation.conditions import Exposure
 from surveycnn.simulation.field import draw_neighbours
 from surveycnn.simulation.galaxies import Structure, draw_structure, galaxy_light
 from surveycnn.simulation.population import Galaxy, draw_galaxy, draw_magnitude, draw_redshift
-from surveycnn.simulation.render import draw_light
+from surveycnn.simulation.render import Stamp, draw_light
 
 MIN_REDSHIFT, MAX_REDSHIFT = 0.02, 1.6
 BRIGHT, FAINT = 16.5, 23.8
 """Limits of the i magnitude."""
 
 
-def photoz_stamp(
-    rng: np.random.Generator, exposures: Sequence[Exposure], centre: tuple[float, float]
-) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, object]]:
+def photoz_stamp(rng: np.random.Generator, exposures: Sequence[Exposure], centre: tuple[float, float]) -> Stamp:
     """Image without noise (band, y, x), redshift and truth of one stamp."""
     bands = tuple(exposure.band for exposure in exposures)
     mag_i = draw_magnitude(rng, BRIGHT, FAINT, slope=0.12)

@@ -8,6 +8,7 @@ of SkyPy, which agree to 20 %; sizes follow Shen et al. (2003, MNRAS 343, 978) w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -37,8 +38,8 @@ class Galaxy:
     """Half-light radius along the major axis, arcsec."""
 
 
-def njy(magnitude: float | np.ndarray) -> float | np.ndarray:
-    """Flux in nJy of an AB magnitude.
+def njy(magnitude: Any) -> Any:
+    """Flux in nJy of an AB magnitude; arrays too.
 
     >>> njy(31.4)
     1.0

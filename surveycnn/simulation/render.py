@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import galsim
 import numpy as np
@@ -20,6 +21,10 @@ _DIFFUSION = galsim.Gaussian(sigma=0.01)
 """A trace of charge diffusion: with an object of soft edges in it, GalSim convolves by FFT whatever the others are."""
 _SERSIC_EDGE = 8.0
 """Half-light radii at which Sersic profiles end: wings without end would need FFTs ten times as large."""
+
+
+Stamp = tuple[np.ndarray, dict[str, Any], dict[str, Any]]
+"""What a task draws: image (band, y, x) in nJy, labels, truth."""
 
 
 @dataclass(frozen=True)

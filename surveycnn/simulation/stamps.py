@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,14 +19,11 @@ from surveycnn.simulation.lens_task import lens_stamp
 from surveycnn.simulation.merger_task import merger_stamp
 from surveycnn.simulation.morphology_task import morphology_stamp
 from surveycnn.simulation.photoz_task import photoz_stamp
-from surveycnn.simulation.render import observe
+from surveycnn.simulation.render import Stamp, observe
 
 GRI = ("g", "r", "i")
 GRIZ = ("g", "r", "i", "z")
 _MAX_CENTRE_SHIFT_PX = 1.0
-
-Stamp = tuple[np.ndarray, dict[str, np.ndarray], dict[str, object]]
-"""Image without noise (band, y, x) in nJy, labels, truth."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class StampSet:
 
     def save(self, path: str | Path) -> None:
         """Write everything to one .npz file, without pickles."""
-        arrays = {f"label/{name}": values for name, values in self.labels.items()}
+        arrays: dict[str, Any] = {f"label/{name}": values for name, values in self.labels.items()}
         arrays |= {f"truth/{name}": values for name, values in self.truth.items()}
         path = Path(path)
         temporary = path.with_name(f".{path.name}.tmp.npz")
