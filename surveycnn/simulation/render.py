@@ -55,6 +55,8 @@ class Layers:
 
     def in_band(self, index: int) -> galsim.GSObject:
         total = np.tensordot(self.flux[:, index], self.maps, axes=1).astype(np.float32)
+        if not total.any():  # a galaxy of an encounter that left the grid; GalSim has no image without flux
+            return galsim.Gaussian(sigma=self.scale, flux=0.0)
         image = galsim.Image(np.ascontiguousarray(total), scale=self.scale)
         profile = galsim.InterpolatedImage(
             image,
