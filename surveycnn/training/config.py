@@ -13,18 +13,18 @@ Task = Literal["lens", "morphology", "merger", "photoz"]
 
 
 class TrainConfig(Strict):
-    """What is trained, on how much; the defaults repeat the shipped models."""
+    """What is trained, on how much; the command in the card of a shipped model repeats that one."""
 
     task: Task
     output: str = ""
     """Folder of the model package; empty means runs/models/<task>."""
     work_dir: str = "runs/train"
     """Keeps the simulated stamps and the state of an unfinished fit."""
-    n_train: int = Field(default=12_000, ge=16)
-    n_valid: int = Field(default=2_000, ge=16)
-    n_test: int = Field(default=4_000, ge=16)
+    n_train: int = Field(default=8_000, ge=16)
+    n_valid: int = Field(default=1_500, ge=16)
+    n_test: int = Field(default=2_500, ge=16)
     seed: int = Field(default=1, ge=0)
-    epochs: int = Field(default=16, ge=1)
+    epochs: int = Field(default=14, ge=1)
     batch_size: int = Field(default=128, ge=1)
     conditions: str = "wide"
     n_workers: int = Field(default=2, ge=1)
