@@ -42,7 +42,8 @@ def mixture_parameters(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
     weight = softmax(weight_logit, axis=1)
     order = np.argsort(-weight, axis=1, kind="stable")
     sigma = MIN_SIGMA_Z + np.logaddexp(0, spread)
-    return tuple(np.take_along_axis(values, order, axis=1) for values in (weight, mean, sigma))  # type: ignore[return-value]
+    weight, mean, sigma = (np.take_along_axis(values, order, axis=1) for values in (weight, mean, sigma))
+    return weight, mean, sigma
 
 
 def _lens(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:
@@ -52,7 +53,7 @@ def _lens(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:
 
 def _merger(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:
     score, prob = calibrated(card, raw[:, 0])
-    mean, scale = card.outputs.time_mean, card.outputs.time_scale
+    mean, scale = card.time_scaling
     return {
         "merger_logit": raw[:, 0],
         "merger_score": score,
@@ -63,8 +64,9 @@ def _merger(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _morphology(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:
-    columns, start = {}, 0
-    for question, answers in card.outputs.questions.items():
+    columns: dict[str, np.ndarray] = {}
+    start = 0
+    for question, answers in card.questions.items():
         concentration = dirichlet_concentrations(raw[:, start : start + len(answers)])
         fraction = concentration / concentration.sum(axis=1, keepdims=True)
         for index, answer in enumerate(answers):

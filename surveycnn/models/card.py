@@ -149,9 +149,23 @@ class Card(_Part):
         Lens: the logit. Merger: logit, scaled time, log variance of the scaled time. Morphology: one per answer.
         Photo-z: weights (as logits), means and widths of the Gaussians.
         """
-        if self.task == "morphology":
-            return sum(map(len, self.outputs.questions.values()))
-        return {"lens": 1, "merger": 3, "photoz": 3 * (self.outputs.n_components or 0)}[self.task]
+        n_answers = sum(map(len, self.questions.values()))
+        return {"lens": 1, "merger": 3, "photoz": 3 * self.n_components, "morphology": n_answers}[self.task]
+
+    @property
+    def questions(self) -> dict[str, list[str]]:
+        """Answers of each question; empty but for morphology."""
+        return self.outputs.questions or {}
+
+    @property
+    def n_components(self) -> int:
+        """Gaussians of the mixture; 0 but for photo-z."""
+        return self.outputs.n_components or 0
+
+    @property
+    def time_scaling(self) -> tuple[float, float]:
+        """Myr that a time output of 0 stands for, and Myr per unit; (0, 1) but for mergers."""
+        return self.outputs.time_mean or 0.0, self.outputs.time_scale or 1.0
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -159,13 +173,13 @@ class Card(_Part):
         return (self.stamp_px, self.stamp_px, len(self.bands))
 
     @property
-    def schema(self) -> Schema:
+    def schema(self) -> Schema:  # type: ignore[override]  # over a deprecated method of pydantic
         """Columns that the model gives."""
         if self.task == "morphology":
-            return Schema(morphology_columns(self.outputs.questions))
+            return Schema(morphology_columns(self.questions))
         if self.task == "photoz":
-            return Schema(photoz_columns(self.outputs.n_components))
-        return Schema({"lens": lens_columns, "merger": merger_columns}[self.task]())
+            return Schema(photoz_columns(self.n_components))
+        return Schema(lens_columns() if self.task == "lens" else merger_columns())
 
 
 _NEEDED: dict[str, tuple[str, ...]] = {

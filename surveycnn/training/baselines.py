@@ -118,7 +118,7 @@ def _knn_redshifts(features: np.ndarray, z: np.ndarray, test_features: np.ndarra
 
 def _mean_votes(train: LabelledStamps, test: LabelledStamps, card: Card, min_votes: int = 10) -> dict[str, Metric]:
     found = {}
-    for question in card.outputs.questions or {}:
+    for question in card.questions:
         mean = np.asarray(train.labels[question], float).sum(axis=0)
         counts = np.asarray(test.labels[question], float)
         counts = counts[counts.sum(axis=1) >= min_votes]

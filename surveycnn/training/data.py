@@ -80,7 +80,8 @@ def targets_of(data: LabelledStamps, card: Card) -> np.ndarray:
         columns = [labels["is_lens"]]
     elif data.task == "merger":
         is_merger = np.asarray(labels["is_merger"], bool)
-        time = (np.asarray(labels["time_myr"]) - card.outputs.time_mean) / card.outputs.time_scale
+        mean, scale = card.time_scaling
+        time = (np.asarray(labels["time_myr"]) - mean) / scale
         columns = [is_merger, np.where(is_merger, time, 0)]
     elif data.task == "morphology":
         columns = list(np.concatenate([labels[question] for question in QUESTIONS], axis=1).T)
@@ -145,9 +146,9 @@ def batches(data: LabelledStamps, card: Card, *, batch_size: int, seed: int) -> 
 
     The attribute `epoch` is set by the training at the start of each epoch, so that a resumed one goes on where it stopped.
     """
-    keras = import_keras()
+    base: Any = import_keras().utils.PyDataset
 
-    class Batches(keras.utils.PyDataset):
+    class Batches(base):
         def __init__(self) -> None:
             super().__init__(workers=1)
             self.epoch = 0

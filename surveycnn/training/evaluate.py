@@ -19,7 +19,7 @@ Log = Callable[[str], None]
 def metrics_of(card: Card, predicted: xr.Dataset, data: LabelledStamps) -> dict[str, Metric]:
     """Metrics of the predictions (one row per stamp of `data`) of the model of `card`."""
     if card.task == "morphology":
-        return morphology_metrics(predicted, data.labels, card.outputs.questions or {})
+        return morphology_metrics(predicted, data.labels, card.questions)
     if card.task == "photoz":
         return photoz_metrics(predicted, data.labels["redshift"])
     is_positive = np.asarray(data.labels[f"is_{card.task}"], bool)

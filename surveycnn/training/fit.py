@@ -19,7 +19,7 @@ from surveycnn.errors import ConfigError
 from surveycnn.inference.predictor import Predictor, load_model
 from surveycnn.inference.scaling import scale_stamps
 from surveycnn.models.backend import import_keras
-from surveycnn.models.card import Calibration, Card, Domain, Outputs, Prior, Scaling, Training
+from surveycnn.models.card import Calibration, Card, Domain, Outputs, Prior, Scaling, Task, Training
 from surveycnn.models.lens import build_lens
 from surveycnn.models.merger import build_merger
 from surveycnn.models.morphology import QUESTIONS, build_morphology
@@ -34,7 +34,7 @@ from surveycnn.training.losses import loss_of
 TASKS = ("lens", "morphology", "merger", "photoz")
 PIXEL_SCALE = 0.2
 N_COMPONENTS = 5
-N_GOLDEN = 8
+N_GOLDEN = 4
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-3
 SURVEY_PRIOR = {"lens": 1e-3, "merger": 0.03}
@@ -50,7 +50,7 @@ NOTES = (
 class Plan:
     """What a training does; the command in the card repeats it."""
 
-    task: str
+    task: Task
     n_train: int
     n_valid: int
     n_test: int
@@ -69,7 +69,7 @@ class Plan:
 
 
 def train(
-    task: str,
+    task: Task,
     out_dir: str | Path,
     *,
     work_dir: str | Path,

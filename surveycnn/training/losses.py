@@ -17,7 +17,7 @@ Loss = Callable[[Any, Any], Any]
 def loss_of(card: Card) -> Loss:
     """Loss (targets, raw outputs) -> (object,) of the task of `card`."""
     if card.task == "morphology":
-        return dirichlet_multinomial(list(map(len, card.outputs.questions.values())))
+        return dirichlet_multinomial(list(map(len, card.questions.values())))
     return {"lens": binary, "merger": merger, "photoz": mixture}[card.task]
 
 
