@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import pytest
 
-from surveycnn.errors import InputError
+from surveycnn.errors import ClusterError, InputError
 from surveycnn.run.execute import ATTEMPTS, SerialExecutor, Task, execute, execute_alone
 
 
@@ -143,3 +143,20 @@ def test_execute__tells_a_dead_process_from_an_exception():
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         (outcome,) = execute(pool, [Task(die, 0)], window=1)
     assert outcome.state == "lost"
+
+
+def test_execute__asks_the_cluster_when_nothing_ends(monkeypatch):
+    class Gone(Executor):
+        """Never finishes anything, like a cluster without workers."""
+
+        def submit(self, fn, /, *args, **kwargs):
+            return Future()
+
+    def check() -> None:
+        raise ClusterError("no worker is left")
+
+    monkeypatch.setattr("surveycnn.run.execute.CHECK_SECONDS", 0.01)
+    with pytest.raises(ClusterError, match="no worker is left"):
+        list(execute(Gone(), [Task(square, 1)], window=1, check=check))
+    with pytest.raises(ClusterError, match="no worker is left"):
+        list(execute_alone(Gone(), [Task(square, 1)], check=check))

@@ -1,0 +1,93 @@
+"""One tile: pure, complete, empty where there is nothing, flagged where a model should not be trusted."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from surveycnn.catalogs.flags import has_flag
+from surveycnn.config import EngineConfig, load_config
+from surveycnn.run.plan import make_plan
+from surveycnn.run.stages import RunTile, empty_parts
+from surveycnn.run.store import WorkStore
+from surveycnn.run.tile import DetectionSettings, magnitudes, process_tile
+from surveycnn.sky.chunks import ChunkStore
+
+
+@pytest.fixture(scope="module")
+def parts(small_run, sky):
+    """A tile of the small sky with its window, models and settings."""
+    plan = make_plan(load_config(sky / "survey.yaml", [f"output={small_run}"]))
+    mosaic = plan.mosaics[0]
+    settings = DetectionSettings(mosaic.detection_bands, 3.0, 5)
+    store = WorkStore(small_run / "work")
+    tile = mosaic.grid.tile(0, 1)
+    window = ChunkStore.open(store.chunk_path("m1")).read_window(tile)
+    function = RunTile(str(store.root), settings, mosaic.models, EngineConfig(), None)
+    return tile, window, function.tile_models, settings
+
+
+def test_process_tile__gives_the_same_rows_twice(parts):
+    first, second = process_tile(*parts), process_tile(*parts)
+    assert first.sizes["source"] > 10
+    assert first.equals(second)
+
+
+def test_process_tile__owns_its_core_only(parts):
+    tile, window, models, settings = parts
+    rows = process_tile(tile, window, models, settings)
+    assert (rows["x"].values >= tile.x0 - 3).all() and (rows["x"].values < tile.x1 + 3).all()
+    assert (np.diff(rows["source_id"].values) > 0).all()
+
+
+def test_process_tile__without_sources_has_every_column_and_loads_nothing_twice(parts):
+    tile, window, models, settings = parts
+    empty = process_tile(tile, window, models, DetectionSettings(settings.bands, 1000.0, 5))
+    full = process_tile(*parts)
+    assert empty.sizes["source"] == 0
+    assert {name: array.dtype for name, array in empty.data_vars.items()} == {name: a.dtype for name, a in full.data_vars.items()}
+
+
+def test_process_tile__names_its_steps(parts):
+    seen: list[str] = []
+
+    @contextmanager
+    def step(name: str):
+        seen.append(name)
+        yield
+
+    process_tile(*parts, step)
+    assert seen[:3] == ["detect", "measure", "load"]
+    assert set(seen) == {"detect", "measure", "load", "stamps", "predict"}
+
+
+def test_process_tile__flags_sources_outside_a_models_magnitudes(parts):
+    tile, window, models, settings = parts
+    rows = process_tile(tile, window, models, settings)
+    domain = next(model.predictor.card.domain for model in models() if model.predictor.card.task == "lens")
+    magnitude = magnitudes(rows[f"flux_{domain.band}"].values)
+    outside = ~((magnitude >= domain.magnitude[0]) & (magnitude <= domain.magnitude[1]))
+    np.testing.assert_array_equal(has_flag(rows["flags"].values, "outside_domain_lens"), outside)
+
+
+def test_empty_parts__finds_blocks_without_data(parts):
+    tile, window, _, _ = parts
+    assert empty_parts(tile, window, ("r",)) == []
+    image = window.image.copy()
+    image[:, 64 - window.y0 : 128 - window.y0, 256 - window.x0 : 320 - window.x0] = np.nan
+    from dataclasses import replace
+
+    assert empty_parts(tile, replace(window, image=image), ("g", "r")) == [(64, 128, 256, 320)]
+
+
+@given(st.floats(1e-3, 1e12))
+def test_magnitudes__and_back(flux):
+    assert np.isclose(10 ** (-0.4 * (magnitudes(np.array([flux]))[0] - 31.4)), flux)
+
+
+def test_magnitudes__of_no_light_is_nan():
+    assert np.isnan(magnitudes(np.array([0.0, -1.0, np.nan]))).all()
