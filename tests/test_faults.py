@@ -23,6 +23,7 @@ from surveycnn.run.store import WorkStore
 from surveycnn.run.survey import run_survey
 
 
+@pytest.mark.slow  # eight deaths and restarts of a worker process
 def test_execute__on_dask_quarantines_the_unit_that_kills_its_worker():
     with open_cluster("local-small") as cluster:
         tasks = [Task(KillsItsWorker(), i) for i in range(4)]

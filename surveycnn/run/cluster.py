@@ -43,6 +43,8 @@ class Cluster:
     description: str
     warm_up: Callable[[Callable[[], None]], None]
     """Runs a function once in every worker process, present and future, without waiting for it."""
+    check: Callable[[], None] = lambda: None
+    """Raises ClusterError where no worker is left."""
 
     @property
     def n_slots(self) -> int:
@@ -147,7 +149,14 @@ def _describe(client: Any, word: str) -> Cluster:
     def warm_up(function: Callable[[], None]) -> None:
         client.register_plugin(_warm_up_plugin(function))
 
-    return Cluster("dask", executor, len(workers), n_threads, min(limits, default=None), description, warm_up)
+    def check() -> None:
+        if not client.scheduler_info(n_workers=-1)["workers"]:
+            # A nanny gives up on a worker that dies while it starts.
+            raise ClusterError(
+                f"cluster {word!r} has lost all its workers: look at their logs; the same command goes on from here"
+            )
+
+    return Cluster("dask", executor, len(workers), n_threads, min(limits, default=None), description, warm_up, check)
 
 
 def _wait_for_a_worker(client: Any, word: str) -> None:

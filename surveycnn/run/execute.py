@@ -15,6 +15,9 @@ from typing import Any
 
 from surveycnn.errors import UserError
 
+CHECK_SECONDS = 60.0
+"""Silence after which the cluster is asked whether it still has workers."""
+
 ATTEMPTS = 3
 """Times that a unit is tried before an exception is taken as final."""
 
@@ -58,13 +61,17 @@ class SerialExecutor(Executor):
         return future
 
 
-def execute(executor: Executor, tasks: Iterable[Task], *, window: int) -> Iterator[Outcome]:
+def execute(
+    executor: Executor, tasks: Iterable[Task], *, window: int, check: Callable[[], None] = lambda: None
+) -> Iterator[Outcome]:
     """Outcomes of `tasks`, in the order in which they end.
 
     Parameters
     ----------
     window
         Tasks in flight at once: bounds the memory of the driver and the scheduler, however many tasks there are.
+    check
+        Called whenever nothing has ended for a while; raises where nothing ever will.
 
     Raises
     ------
@@ -84,12 +91,15 @@ def execute(executor: Executor, tasks: Iterable[Task], *, window: int) -> Iterat
                 running[executor.submit(call, task)] = (task, 1)
             if not running:
                 return
-            ended, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in ended:
-                task, n_tries = running.pop(future)
-                outcome = _outcome(future, task)
+            ended, _ = wait(running, timeout=CHECK_SECONDS, return_when=FIRST_COMPLETED)
+            if not ended:
+                check()
+            settled = [(_outcome(future, running[future][0]), running.pop(future)[1]) for future in ended]
+            # Dask computes a result again that is lost with its worker while anybody still holds the future.
+            ended.clear()
+            for outcome, n_tries in settled:
                 if outcome.state == "failed" and n_tries < ATTEMPTS:
-                    running[executor.submit(call, task)] = (task, n_tries + 1)
+                    running[executor.submit(call, outcome.task)] = (outcome.task, n_tries + 1)
                 else:
                     yield outcome
     finally:
@@ -97,18 +107,21 @@ def execute(executor: Executor, tasks: Iterable[Task], *, window: int) -> Iterat
             future.cancel()
 
 
-def execute_alone(executor: Executor, tasks: Iterable[Task]) -> Iterator[Outcome]:
+def execute_alone(executor: Executor, tasks: Iterable[Task], *, check: Callable[[], None] = lambda: None) -> Iterator[Outcome]:
     """Outcomes of `tasks`, one at a time: the one that kills its worker again is ``quarantined``."""
     for task in tasks:
         for _ in range(ATTEMPTS):
-            outcome = _outcome(executor.submit(call, task), task)
+            future = executor.submit(call, task)
+            while not wait([future], timeout=CHECK_SECONDS).done:
+                check()
+            outcome = _outcome(future, task)
             if outcome.state != "failed":
                 break
         yield replace(outcome, state="quarantined") if outcome.state == "lost" else outcome
 
 
 def _outcome(future: Future, task: Task) -> Outcome:
-    """How `future` ended; waits for it."""
+    """How `future`, which is done, ended."""
     error = future.exception()
     if error is None:
         return Outcome(task, "done", future.result())

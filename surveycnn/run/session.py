@@ -147,7 +147,7 @@ def infer_mosaic(session: Session, mosaic: MosaicPlan) -> Counter[str]:
     function = session.tile_function(mosaic)
     tasks = (Task(function, unit) for unit in session.unfinished(mosaic))
     states: Counter[str] = Counter()
-    for outcome in execute(cluster.executor, tasks, window=cluster.window):
+    for outcome in execute(cluster.executor, tasks, window=cluster.window, check=cluster.check):
         states[_record(session, outcome)] += 1
     return states
 
@@ -156,7 +156,7 @@ def settle_lost(session: Session) -> Counter[str]:
     """Run the tiles whose worker died, one at a time; call it when nothing else runs."""
     lost, session._lost = session._lost, []
     states: Counter[str] = Counter()
-    for outcome in execute_alone(session.cluster.executor, lost) if lost else ():
+    for outcome in execute_alone(session.cluster.executor, lost, check=session.cluster.check) if lost else ():
         states[_record(session, outcome)] += 1
     return states
 
@@ -165,13 +165,13 @@ def _run(session: Session, stage: str, tasks: Iterable[Task]) -> Iterator[Outcom
     """Outcomes of tasks that are counted in the progress; those whose worker died are run again alone at once."""
     cluster = session.cluster
     lost = []
-    for outcome in execute(cluster.executor, tasks, window=cluster.window):
+    for outcome in execute(cluster.executor, tasks, window=cluster.window, check=cluster.check):
         if outcome.state == "lost":
             lost.append(outcome.task)
             continue
         session.progress.advance(stage)
         yield outcome
-    for outcome in execute_alone(cluster.executor, lost):
+    for outcome in execute_alone(cluster.executor, lost, check=cluster.check):
         session.progress.advance(stage)
         yield outcome
 
