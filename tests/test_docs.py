@@ -12,11 +12,12 @@ from surveycnn.config import load_config
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_columns_page__is_up_to_date():
-    spec = importlib.util.spec_from_file_location("make_columns", ROOT / "docs" / "make_columns.py")
+def test_pages__are_those_of_the_code():
+    spec = importlib.util.spec_from_file_location("make_pages", ROOT / "docs" / "make_pages.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.TARGET.read_text(encoding="utf-8") == module.text(), "run `python docs/make_columns.py`"
+    for path, text in module.pages().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name} is stale: run `python docs/make_pages.py`"
 
 
 def test_readme__configurations_are_valid(tmp_path):

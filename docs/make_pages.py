@@ -1,0 +1,102 @@
+"""Writes the pages that are made from the code, and the README's table of models: `python docs/make_pages.py`.
+
+docs/columns.md comes from catalogs/columns.py and catalogs/flags.py, docs/models.md and the table from the cards of the models.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from surveycnn.catalogs import columns  # noqa: E402
+from surveycnn.catalogs.flags import FLAGS  # noqa: E402
+from surveycnn.models.package import find_card  # noqa: E402
+from surveycnn.schema import Variable  # noqa: E402
+
+TASKS = ("lens", "morphology", "merger", "photoz")
+HEADLINES = {
+    "lens": ("auroc", "tpr10", "ece"),
+    "morphology": ("smooth_or_featured_accuracy", "smooth_or_featured_fraction_error", "has_spiral_arms_accuracy"),
+    "merger": ("auroc", "ece", "time_median_error"),
+    "photoz": ("sigma_nmad", "eta_0.15", "crps"),
+}
+"""Metrics that the README shows; docs/models.md has all."""
+
+
+def pages() -> dict[Path, str]:
+    """Text of every page, the README with its table included."""
+    readme = ROOT / "README.md"
+    table = f"<!-- models -->\n{models_table()}<!-- /models -->"
+    text = re.sub(r"<!-- models -->.*?<!-- /models -->", lambda _: table, readme.read_text(encoding="utf-8"), flags=re.S)
+    return {ROOT / "docs" / "columns.md": columns_page(), ROOT / "docs" / "models.md": models_page(), readme: text}
+
+
+def models_table() -> str:
+    """Table of the shipped models with their headline metrics, each beside its baseline."""
+    rows = ["| model | bands | weights | measured on held-out simulated stamps (baseline) |", "|---|---|---|---|"]
+    for name in TASKS:
+        card = find_card(name)
+        shown = []
+        for key in HEADLINES[name]:
+            baseline = card.metrics.get(f"baseline_{key}")
+            beside = f" ({baseline.value:.3g})" if baseline else ""
+            shown.append(f"{key} {card.metrics[key].value:.3g}{beside}")
+        rows.append(f"| {name} | {' '.join(card.bands)} | {card.n_weights:,} | {', '.join(shown)} |")
+    return "\n".join(rows) + "\n"
+
+
+def models_page() -> str:
+    """Every card, with all metrics and their definitions."""
+    parts = [
+        "# Models\n",
+        "Made by `docs/make_pages.py` from the cards of the shipped models. Intervals are 16 to 84 % of the bootstrap.\n",
+    ]
+    for name in TASKS:
+        card = find_card(name)
+        parts.append(f"## {card.name} {card.version}\n\n{card.notes}\n")
+        parts.append(f"{' '.join(card.bands)} at {card.pixel_scale} arcsec, {card.stamp_px} x {card.stamp_px} px. Made by:\n")
+        parts.append(f"    {card.training.command}\n")
+        parts.append("| metric | value | interval | n | definition |\n|---|---|---|---|---|")
+        for key, metric in card.metrics.items():
+            interval = f"{metric.interval[0]:.4g} to {metric.interval[1]:.4g}" if metric.interval else ""
+            parts.append(f"| {key} | {metric.value:.4g} | {interval} | {metric.n} | {metric.definition} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def columns_page() -> str:
+    """All columns and flags."""
+    card = {name: find_card(name) for name in TASKS}
+    parts = [
+        "# Columns\n",
+        "Made by `docs/make_pages.py` from the definitions that the files are written from. Rows are sorted by HEALPix",
+        "order-29 index, then `source_id`. NaN: there is no number. A column is absent where its model did not run.\n",
+        "## Sources\n",
+        table(columns.position_columns()),
+        "`flux_<band>` and `flux_err_<band>` for every band of the images:\n",
+        table(columns.photometry_columns(["r"])),
+        *(f"## {name}\n\n{table(card[name].schema.values())}" for name in card),
+        "## flags\n",
+        "| value | name | meaning |\n|---|---|---|",
+        "\n".join(f"| {flag.value} | `{flag.name}` | {flag.doc} |" for flag in FLAGS),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def table(variables: Iterable[Variable]) -> str:
+    """Markdown table of some columns."""
+    rows = ["| column | type | unit | UCD | meaning |", "|---|---|---|---|---|"]
+    for variable in variables:
+        kind = variable.dtype + "".join(f"[{size}]" for size in variable.sizes)
+        rows.append(f"| `{variable.name}` | {kind} | {variable.unit} | {variable.ucd} | {variable.doc} |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
