@@ -11,7 +11,9 @@ from surveycnn.models.card import Card
 MIN_SIGMA_Z = 0.002
 """Narrowest Gaussian of a photo-z mixture: a density without a floor can be driven up without end in training."""
 
-MAX_CONCENTRATION = 100.0
+MAX_LOG_CONCENTRATION = 4.5
+"""Concentrations lie between exp(-4.5) = 0.011 and exp(4.5) = 90. Linear ones, 1 + 100 sigmoid(x), have no gradient left where
+an answer is rare: its output sinks to 1 for all objects and never comes back."""
 
 
 def columns_of(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:
@@ -32,8 +34,8 @@ def calibrated(card: Card, raw_logit: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def dirichlet_concentrations(raw: np.ndarray) -> np.ndarray:
-    """Concentrations between 1 and 101 from raw outputs of any shape."""
-    return 1 + MAX_CONCENTRATION * expit(raw)
+    """Concentrations between 0.011 and 90 from raw outputs of any shape; near 0 a raw output is the logarithm of one."""
+    return np.exp(MAX_LOG_CONCENTRATION * np.tanh(raw / MAX_LOG_CONCENTRATION))
 
 
 def mixture_parameters(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

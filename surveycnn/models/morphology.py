@@ -1,4 +1,7 @@
-"""The Galaxy Zoo classifier: concentrations of a Dirichlet distribution over the answers of each question."""
+"""The Galaxy Zoo classifier: concentrations of a Dirichlet distribution over the answers of each question.
+
+After Walmsley et al. (2022, MNRAS 509, 3966, arXiv 2102.08414).
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,9 @@ def build_morphology(
 ) -> Any:
     """Keras model from scaled stamps (object, y, x, band) to one number per answer (object, `n_outputs`).
 
-    A concentration is ``1 + 100 sigmoid(output)``, between 1 and 101 (Walmsley et al. 2022, arXiv 2102.08414).
+    They stand for the logarithms of the concentrations (surveycnn.inference.heads); all start at a concentration of 2.
     """
     keras = import_keras()
     inputs = keras.Input((stamp_px, stamp_px, n_bands), name="stamps")
-    raw = dense_head(residual_features(inputs, widths), n_outputs, dropout=dropout, bias=[-3.0] * n_outputs)
+    raw = dense_head(residual_features(inputs, widths), n_outputs, dropout=dropout, bias=[0.7] * n_outputs)
     return keras.Model(inputs, raw, name="morphology")

@@ -124,7 +124,14 @@ def _mean_votes(train: LabelledStamps, test: LabelledStamps, card: Card, min_vot
         counts = counts[counts.sum(axis=1) >= min_votes]
         if not len(counts) or not mean.sum():
             continue
-        error = np.abs(counts / counts.sum(axis=1, keepdims=True) - mean / mean.sum()).mean(axis=1)
+        fraction = counts / counts.sum(axis=1, keepdims=True)
+        error = np.abs(fraction - mean / mean.sum()).mean(axis=1)
         text = "mean |training set's mean - observed vote fraction| over the answers"
         found[f"{question}_fraction_error"] = measured(lambda e: float(e.mean()), text, error)
+        sure = fraction[fraction.max(axis=1) >= 0.8]
+        if len(sure):
+            text = "fraction right of the answer that is the most frequent one there, where one has at least 80 % of the votes"
+            commonest = np.bincount(sure.argmax(axis=1)).argmax()
+            right = (sure.argmax(axis=1) == commonest).astype(float)
+            found[f"{question}_accuracy"] = measured(lambda r: float(r.mean()), text, right)
     return found

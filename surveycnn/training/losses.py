@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from surveycnn.inference.heads import MAX_CONCENTRATION, MIN_SIGMA_Z
+from surveycnn.inference.heads import MAX_LOG_CONCENTRATION, MIN_SIGMA_Z
 from surveycnn.models.backend import import_keras
 from surveycnn.models.card import Card
 
@@ -53,7 +53,7 @@ def dirichlet_multinomial(n_answers: Sequence[int]) -> Loss:
 
     def loss(votes: Any, raw: Any) -> Any:
         ops = import_keras().ops
-        concentration = 1 + MAX_CONCENTRATION * ops.sigmoid(raw)
+        concentration = ops.exp(MAX_LOG_CONCENTRATION * ops.tanh(raw / MAX_LOG_CONCENTRATION))
         total, start = 0.0, 0
         for n in n_answers:
             k, a = votes[:, start : start + n], concentration[:, start : start + n]
@@ -67,7 +67,7 @@ def dirichlet_multinomial(n_answers: Sequence[int]) -> Loss:
 
 
 def log_gamma(x: Any) -> Any:
-    """Logarithm of the gamma function for x >= 1: Stirling's series at x + 8, brought back by the recurrence.
+    """Logarithm of the gamma function for x > 0: Stirling's series at x + 8, brought back by the recurrence.
 
     Keras has none. In float32 the error is about 1e-5, rounding of the two terms.
     """
