@@ -75,10 +75,10 @@ class HatsSource:
         return sum(pq.read_metadata(partition.path).num_rows for partition in self._partitions)
 
     def scan(self, columns: Sequence[str], region: Region | None) -> Iterator[pa.Table]:
-        ranges = region.healpix_ranges() if region is not None else None
+        ranges = region.healpix_ranges() if region is not None else []
         for partition in self._partitions:
             condition = None
-            if ranges is not None:
+            if region is not None:
                 inside = [(start, stop) for start, stop in ranges if start < partition.stop and stop > partition.start]
                 if not inside:
                     continue

@@ -189,7 +189,7 @@ def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
     >>> apply_overrides({"tiling": {"core_px": 2048}}, ["tiling.core_px=512"])
     {'tiling': {'core_px': 512}}
     """
-    tree = yaml.safe_load(yaml.safe_dump(dict(tree)))
+    changed: dict[str, Any] = yaml.safe_load(yaml.safe_dump(dict(tree)))
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not re.fullmatch(r"\w[\w-]*(\.\w[\w-]*)*", key):
@@ -198,8 +198,8 @@ def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {override!r}: the value is not valid YAML: {error}") from None
-        _set(tree, key.split("."), value, override)
-    return tree
+        _set(changed, key.split("."), value, override)
+    return changed
 
 
 def _set(node: Any, keys: list[str], value: Any, override: str) -> None:
