@@ -9,7 +9,7 @@ from surveycnn.errors import UserError
 from surveycnn.flows.stages import failed, survey_flow
 from surveycnn.flows.survey import survey
 from surveycnn.run.demo import DemoConfig, run_demo
-from surveycnn.run.progress import Progress, open_progress
+from surveycnn.run.progress import Lines, Progress
 
 
 @survey_flow("demo")
@@ -20,7 +20,7 @@ def demo(config: DemoConfig, fresh: bool = False) -> Any:
         return survey(config, fresh=fresh)
 
     try:
-        with open_progress() as progress:
-            return run_demo(config, fresh=fresh, progress=progress, survey=subflow)
+        # Plain lines: the survey has the terminal's live bars, and there can be one set of them.
+        return run_demo(config, fresh=fresh, progress=Lines(), survey=subflow)
     except UserError as error:
         return failed(error)

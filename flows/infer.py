@@ -6,24 +6,23 @@ from collections import Counter
 from typing import Any
 
 from surveycnn.config import SurveyConfig
-from surveycnn.errors import UserError
-from surveycnn.flows.stages import ArtifactProgress, failed, submit_stage, survey_flow
+from surveycnn.flows.stages import in_session, submit_stage, survey_flow
 from surveycnn.flows.survey import infer_table
-from surveycnn.run.progress import open_progress
-from surveycnn.run.session import infer_mosaic, open_session, settle_lost
+from surveycnn.run.session import Session, infer_mosaic, settle_lost
 
 
 @survey_flow("infer")
 def infer(config: SurveyConfig, fresh: bool = False) -> dict[str, int] | Any:
     """Run the tiles of the ingested mosaics of `config`; returns how many ended in which state."""
-    try:
-        with open_progress() as shown, open_session(config, fresh=fresh, progress=ArtifactProgress(shown)) as session:
-            mosaics = session.plan.mosaics
-            futures = [submit_stage("infer", session, infer_mosaic, mosaic) for mosaic in mosaics]
-            results = [future.result() for future in futures]
-            infer_table(mosaics, results)
-            states: Counter[str] = sum(results, start=Counter())
-            del states["lost"]
-            return dict(states + settle_lost(session))
-    except UserError as error:
-        return failed(error)
+    return in_session(config, fresh, infer_all)
+
+
+def infer_all(session: Session) -> dict[str, int]:
+    """Tiles by the state in which they ended."""
+    mosaics = session.plan.mosaics
+    futures = [submit_stage("infer", session, infer_mosaic, mosaic) for mosaic in mosaics]
+    results = [future.result() for future in futures]
+    infer_table(mosaics, results)
+    states: Counter[str] = sum(results, start=Counter())
+    del states["lost"]
+    return dict(states + settle_lost(session))

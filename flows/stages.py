@@ -18,10 +18,11 @@ from prefect.futures import PrefectFuture
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from surveycnn.config import SurveyConfig
 from surveycnn.errors import UserError
 from surveycnn.run.plan import MosaicPlan
-from surveycnn.run.progress import Progress
-from surveycnn.run.session import Session
+from surveycnn.run.progress import Progress, open_progress
+from surveycnn.run.session import Session, open_session
 from surveycnn.run.survey import MAX_MOSAICS_AT_ONCE
 
 RETRIES = 2
@@ -61,8 +62,17 @@ def submit_stage(
 
 
 def _may_be_retried(task: Any, run: Any, state: Any) -> bool:
-    """Whether trying again can help: not where the user's input is wrong."""
-    return not isinstance(state.result(raise_on_failure=False), UserError)
+    """Whether trying again can help: with files and connections; not with wrong input, a fault of ours, or an interruption."""
+    return isinstance(state.result(raise_on_failure=False), OSError)
+
+
+def in_session(config: SurveyConfig, fresh: bool, function: Callable[[Session], Any]) -> Any:
+    """Result of `function` on a run of `config`, or the state of a flow that the user's input has stopped."""
+    try:
+        with open_progress() as shown, open_session(config, fresh=fresh, progress=ArtifactProgress(shown)) as session:
+            return function(session)
+    except UserError as error:
+        return failed(error)
 
 
 def failed(error: UserError) -> Any:

@@ -5,28 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from surveycnn.config import SurveyConfig
-from surveycnn.errors import UserError
-from surveycnn.flows.stages import ArtifactProgress, failed, stage_table, submit_stage, survey_flow
+from surveycnn.flows.stages import in_session, stage_table, submit_stage, survey_flow
 from surveycnn.run.plan import MosaicPlan
-from surveycnn.run.progress import open_progress
 from surveycnn.run.publish import SurveyResult, publish_survey
-from surveycnn.run.session import Session, infer_mosaic, ingest_mosaic, open_session, settle_lost
+from surveycnn.run.session import Session, infer_mosaic, ingest_mosaic, settle_lost
 
 
 @survey_flow("survey")
 def survey(config: SurveyConfig, fresh: bool = False) -> SurveyResult | Any:
     """Ingest and infer every mosaic of `config`, then publish the catalog; run again, it goes on where it stopped."""
-    try:
-        with open_progress() as shown, open_session(config, fresh=fresh, progress=ArtifactProgress(shown)) as session:
-            ingest_and_infer(session)
-            settle_lost(session)
-            return publish(session)
-    except UserError as error:
-        return failed(error)
+    return in_session(config, fresh, run_stages)
 
 
-def ingest_and_infer(session: Session) -> None:
-    """Both stages of all mosaics; a mosaic is inferred as soon as it is ingested."""
+def run_stages(session: Session) -> SurveyResult:
+    """All stages; a mosaic is inferred as soon as it is ingested."""
     mosaics = session.plan.mosaics
     ingested = [submit_stage("ingest", session, ingest_mosaic, mosaic) for mosaic in mosaics]
     inferred = [
@@ -35,6 +27,8 @@ def ingest_and_infer(session: Session) -> None:
     ]
     ingest_table(mosaics, [future.result() for future in ingested])
     infer_table(mosaics, [future.result() for future in inferred])
+    settle_lost(session)
+    return publish(session)
 
 
 def ingest_table(mosaics: tuple[MosaicPlan, ...], results: list[list[dict[str, Any]]]) -> None:

@@ -33,7 +33,10 @@ def query(arguments: argparse.Namespace) -> int:
         found = found.select([name.strip() for name in arguments.columns.split(",")])
     if arguments.output:
         n_rows = len(found)
-        found.write(arguments.output)
+        try:
+            found.write(arguments.output)
+        except OSError as error:
+            raise CatalogError(f"cannot write {arguments.output!r} ({error}): give another path") from None
         print(f"{n_rows} rows written to {arguments.output}")
         return 0
     _print_rows(found, arguments)
@@ -62,5 +65,6 @@ def verify(arguments: argparse.Namespace) -> int:
     for finding in findings:
         print(f"surveycnn: {finding}", file=sys.stderr)
     if not findings:
-        print(f"{arguments.catalog}: everything agrees")
+        again = f"; {arguments.sample} tiles computed again give the same rows" if arguments.sample else ""
+        print(f"{arguments.catalog}: schema, rows, order, source numbers and digests agree{again}")
     return 2 if findings else 0

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from surveycnn.config import Strict, SurveyConfig, apply_overrides, load_config, read_yaml, validate_section
 from surveycnn.errors import ConfigError
+
+INTERRUPT_SECONDS = 8.0
+"""Time that a flow has to close its cluster after Ctrl-C."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,36 @@ def _run_engine(entry: FlowEntry, config: Strict, fresh: bool) -> Any:
         from surveycnn.run.plan import check_run
 
         check_run(config)
-    return _load(entry.engine)(config, fresh=fresh)
+    with _bounded_interrupt():
+        return _load(entry.engine)(config, fresh=fresh)
+
+
+@contextmanager
+def _bounded_interrupt() -> Iterator[None]:
+    """Let Ctrl-C end the process within seconds, also where Prefect waits for its server, which Ctrl-C has ended too.
+
+    Nothing is lost by that: what is finished is in files of its own.
+    """
+
+    def end() -> None:
+        print("surveycnn: interrupted; the same command goes on from here", file=sys.stderr, flush=True)
+        os._exit(130)
+
+    def interrupt(number: int, frame: Any) -> None:
+        logging.disable(logging.CRITICAL)  # libraries that report how they are cut off
+        timer = threading.Timer(INTERRUPT_SECONDS, end)
+        timer.daemon = True
+        timer.start()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _load(path: str) -> Any:

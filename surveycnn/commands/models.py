@@ -40,7 +40,7 @@ def _card_text(card: Card) -> str:
 
 def check(arguments: argparse.Namespace) -> int:
     """Check a package and say what is wrong with it; 2 where it is refused."""
-    findings = check_package(arguments.folder)
+    findings = check_package(shipped_models().get(arguments.folder, arguments.folder))
     for finding in findings:
         print(f"surveycnn: {finding}", file=sys.stderr)
     if not findings:

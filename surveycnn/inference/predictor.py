@@ -73,6 +73,7 @@ class Predictor:
             Where the array is no stack of stamps, has other bands, or is smaller than the model's stamps.
         """
         stamps = self._cut(np.asarray(stamps))
+        stamps = np.where(np.isfinite(stamps), stamps, np.nan)  # an overflow is no measurement
         columns = columns_of(self.card, self._raw(stamps))
         columns = {name: np.asarray(columns[name], variable.dtype) for name, variable in self.schema.items()}
         blank = np.isnan(stamps).mean(axis=(1, 2, 3)) > 0.5

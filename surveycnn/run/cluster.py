@@ -25,7 +25,8 @@ WORDS = ("local", "local-cuda", "threads", "serial")
 THREADS_PER_WORKER = 8
 """Threads that share one set of models: enough to hide reading and detection behind the forward passes."""
 GPU_THREADS_PER_WORKER = 4
-CONNECT_TIMEOUT = "30s"
+CONNECT_TIMEOUT = "10s"
+IGNORE_INTERRUPTS = "surveycnn.run.ignore_interrupts"
 CLUSTER_FILES = Path(__file__).resolve().parents[2] / "deploy" / "clusters"
 
 
@@ -144,7 +145,7 @@ def _describe(client: Any, word: str) -> Cluster:
     n_threads = max(worker["nthreads"] for worker in workers)
     limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
     executor = client.get_executor(pure=False)
-    description = f"{word}: {len(workers)} workers with {n_threads} threads"
+    description = f"{word}: {len(workers)} worker{'s' * (len(workers) > 1)} of {n_threads} threads"
 
     def warm_up(function: Callable[[], None]) -> None:
         client.register_plugin(_warm_up_plugin(function))
@@ -188,7 +189,13 @@ def _local_cluster() -> Any:
     from distributed import LocalCluster
 
     n_workers, n_threads = local_shape(n_cores())
-    return LocalCluster(n_workers=n_workers, threads_per_worker=n_threads, dashboard_address="127.0.0.1:0", host="127.0.0.1")
+    return LocalCluster(
+        n_workers=n_workers,
+        threads_per_worker=n_threads,
+        dashboard_address="127.0.0.1:0",
+        host="127.0.0.1",
+        preload=[IGNORE_INTERRUPTS],
+    )
 
 
 def _local_cuda_cluster() -> Any:
@@ -208,6 +215,7 @@ def _local_cuda_cluster() -> Any:
         protocol="tcp",
         host="127.0.0.1",
         dashboard_address="127.0.0.1:0",
+        preload=[IGNORE_INTERRUPTS],
     )
 
 

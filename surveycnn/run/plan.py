@@ -7,8 +7,10 @@ same ids, which is what makes a run resumable and its results checkable.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -234,7 +236,14 @@ def check_run(config: SurveyConfig) -> Plan:
     """Plan of a run of which everything has been checked that can be without reading pixels or starting a worker."""
     check_output(config)
     check_cluster(config.cluster)
+    check_engine(config.engine.kind)
     return make_plan(config)
+
+
+def check_engine(kind: str) -> None:
+    """Raise ConfigError where the library of an engine is not installed."""
+    if kind != "auto" and importlib.util.find_spec(kind) is None:
+        raise ConfigError(f"key 'engine.kind': {kind!r} is not installed: install it, or use auto, tensorflow or openvino")
 
 
 def check_memory(plan: Plan, limit_bytes: int | None, n_threads: int) -> None:
@@ -250,5 +259,8 @@ def check_memory(plan: Plan, limit_bytes: int | None, n_threads: int) -> None:
 def check_output(config: SurveyConfig) -> None:
     """Raise ConfigError where the output or work folder cannot be a folder of ours."""
     for key, path in (("output", config.output_path), ("work_dir", config.work_path)):
-        if path.exists() and not path.is_dir():
-            raise ConfigError(f"key {key!r}: {str(path)!r} exists and is not a folder: give another path")
+        existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+        if not existing.is_dir():
+            raise ConfigError(f"key {key!r}: {str(existing)!r} exists and is not a folder: give another path")
+        if not os.access(existing, os.W_OK):
+            raise ConfigError(f"key {key!r}: no permission to write into {str(existing)!r}: give another path")

@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Any
 
 from surveycnn.config import SurveyConfig
-from surveycnn.errors import InputError
+from surveycnn.errors import InputError, UserError
 from surveycnn.run.cluster import Cluster, open_cluster
 from surveycnn.run.execute import Outcome, Task, execute, execute_alone
 from surveycnn.run.plan import MosaicPlan, Plan, WorkUnit, check_memory, check_run
@@ -61,6 +61,11 @@ class Session:
         n_threads = self._cluster.n_threads if self._cluster and self._cluster.kind == "dask" else None
         return RunTile(str(self.store.root), detection, mosaic.models, config.engine, n_threads)
 
+    def has_results(self) -> bool:
+        """Whether a band has been ingested or a tile has run."""
+        paths = (self.store.chunk_path(mosaic.id) for mosaic in self.plan.mosaics)
+        return any(ChunkStore.open(path).finished_bands() for path in paths if path.exists())
+
     def unfinished(self, mosaic: MosaicPlan) -> Iterator[WorkUnit]:
         """Work units of `mosaic` without a valid result."""
         return (unit for unit in self.plan.units(mosaic) if self.store.tile_record(unit.tile, unit.unit_id) is None)
@@ -83,13 +88,20 @@ def open_session(config: SurveyConfig, *, fresh: bool = False, progress: Progres
     progress = progress or Silent()
     plan = check_run(config)
     store = WorkStore(config.work_path)
+    is_new = not store.root.exists()
     with store.lock(), ExitStack() as stack:
         if fresh:
             store.clear()
         bind_plan(store, plan)
         for note in plan.notes:
             progress.message(note)
-        yield Session(plan, store, progress, stack)
+        session = Session(plan, store, progress, stack)
+        try:
+            yield session
+        except UserError:
+            if is_new and not session.has_results():
+                store.forget(config.output_path)
+            raise
 
 
 def ingest_mosaic(session: Session, mosaic: MosaicPlan) -> list[dict[str, Any]]:

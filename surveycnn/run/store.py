@@ -6,6 +6,7 @@ its number of rows in the footer. A readable file with the right id is a finishe
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -20,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from surveycnn.errors import ResumeError
+from surveycnn.errors import ConfigError, ResumeError
 from surveycnn.sky.tiling import Tile
 
 _RECORD_KEY = b"surveycnn.tile"
@@ -65,7 +66,10 @@ class WorkStore:
         ResumeError
             Where another process holds it.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"key 'work_dir': cannot make the folder {str(self.root)!r} ({error}): give another path") from None
         with open(self.root / "lock", "a+", encoding="utf-8") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,6 +83,14 @@ class WorkStore:
             handle.write(f"process {os.getpid()} on {os.uname().nodename}\n")
             handle.flush()
             yield
+
+    def forget(self, output: Path) -> None:
+        """Remove a work directory in which nothing has been finished, and the `output` folder if that leaves it empty."""
+        self.clear()
+        (self.root / "lock").unlink(missing_ok=True)
+        for folder in (self.root, output):
+            with contextlib.suppress(OSError):  # something of the user's is in it
+                folder.rmdir()
 
     def clear(self) -> None:
         """Remove everything that a run has put here, and nothing else."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -18,4 +19,9 @@ class WarmUp(WorkerPlugin):
         self._function = function
 
     def setup(self, worker: Any) -> None:
-        threading.Thread(target=self._function, name=self.name, daemon=True).start()
+        threading.Thread(target=self._run, name=self.name, daemon=True).start()
+
+    def _run(self) -> None:
+        # What goes wrong here goes wrong again in the first tile, where it is reported as that tile's.
+        with contextlib.suppress(Exception):
+            self._function()

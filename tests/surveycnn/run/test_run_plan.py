@@ -29,7 +29,7 @@ def planned(folder: Path, *overrides: str):
     return make_plan(load_config(folder / "survey.yaml", overrides))
 
 
-def refused(folder: Path, capsys, *overrides: str) -> str:
+def refused(folder: Path, capsys, *overrides: str, leaves_work: bool = False) -> str:
     """Message of a survey that ends with exit code 2, no traceback and nothing written."""
     options = [option for override in overrides for option in ("--set", override)]
     output = folder / "out"
@@ -39,6 +39,7 @@ def refused(folder: Path, capsys, *overrides: str) -> str:
     assert "Traceback" not in printed.err
     assert printed.out == ""
     assert not (output / "provenance.json").exists()
+    assert leaves_work or not output.exists(), "a refused run has left something behind"
     return printed.err
 
 
@@ -91,6 +92,8 @@ def test_check_memory__says_needed_allowed_and_what_to_do(sky):
         ("bands={z: Z}", r"key 'bands.z': no mosaic has a band 'Z': the images are in g, i, r, z"),
         ("detection.bands=[K]", r"key 'detection.bands': mosaic 'm1' has none of K"),
         ("models=[lens, nonesuch]", r"no model 'nonesuch': shipped models are lens, merger, morphology, photoz"),
+        ("engine.kind=torch", r"key 'engine.kind': 'torch' is not installed"),
+        ("output=/proc/nope/run", r"/proc"),
         ("cluster=slurm-nowhere", r"cluster 'slurm-nowhere' is none of local"),
     ],
 )
@@ -129,7 +132,8 @@ def test_survey__refuses_a_truncated_file(copy, capsys):
 def test_survey__refuses_an_image_without_a_good_pixel(copy, capsys):
     data, header = fits.getdata(copy / "r.fits", header=True)
     fits.writeto(copy / "r.fits", np.full_like(data, np.nan), header, overwrite=True)
-    assert_match(refused(copy, capsys), r"band 'r' of mosaic 'm1' has no good pixel: all are NaN or masked")
+    message = refused(copy, capsys, leaves_work=True)  # the bands before it are ingested, and stay for the next try
+    assert_match(message, r"band 'r' of mosaic 'm1' has no good pixel: all are NaN or masked")
 
 
 def test_survey__refuses_when_no_model_can_run(copy, capsys):
