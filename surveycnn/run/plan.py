@@ -18,6 +18,8 @@ from typing import Any
 
 from surveycnn import __version__
 from surveycnn.bands import KNOWN_BANDS
+from surveycnn.catalogs.publish import MANAGED, PROVENANCE
+from surveycnn.catalogs.swap import OLD, READY
 from surveycnn.config import MosaicConfig, SurveyConfig
 from surveycnn.errors import ConfigError
 from surveycnn.models.card import Card
@@ -264,3 +266,11 @@ def check_output(config: SurveyConfig) -> None:
             raise ConfigError(f"key {key!r}: {str(existing)!r} exists and is not a folder: give another path")
         if not os.access(existing, os.W_OK):
             raise ConfigError(f"key {key!r}: no permission to write into {str(existing)!r}: give another path")
+    output = config.output_path
+    if not any((output / name).exists() for name in (PROVENANCE, READY, OLD)):
+        foreign = [name for name in MANAGED if (output / name).exists()]
+        if foreign:
+            raise ConfigError(
+                f"key 'output': {str(output)!r} holds {', '.join(foreign)}, which no run has published (no {PROVENANCE}) "
+                "and this run would replace: give another path"
+            )

@@ -10,7 +10,7 @@ from surveycnn.config import SurveyConfig, is_url
 from surveycnn.errors import ResumeError
 from surveycnn.run.inputs import MosaicInputs
 from surveycnn.run.plan import Plan
-from surveycnn.run.store import WorkStore, read_json, write_json
+from surveycnn.run.store import FOLDERS, WorkStore, read_json, write_json
 from surveycnn.sky.chunks import ChunkStore
 from surveycnn.sky.files import file_sha256, split_path
 
@@ -27,6 +27,12 @@ def bind_plan(store: WorkStore, plan: Plan) -> None:
     """
     record = read_json(store.plan_path)
     if record is None:
+        foreign = [name for name in FOLDERS if (store.root / name).exists()]
+        if foreign:
+            raise ResumeError(
+                f"work directory {str(store.root)!r} holds {', '.join(foreign)}, but no plan of a run: they may be somebody's "
+                "data; give another work_dir"
+            )
         write_json(store.plan_path, plan_record(plan))
         return
     if record["digest"] == plan.digest:

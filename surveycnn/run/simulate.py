@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field
 
 from surveycnn.config import Strict
+from surveycnn.errors import ConfigError
 from surveycnn.run.progress import Progress, Silent
 from surveycnn.run.store import read_json, write_json
 
@@ -65,8 +66,10 @@ def run_simulate(config: SimulateConfig, *, fresh: bool = False, progress: Progr
     """Simulate a mosaic, or find it where the same call has simulated it before."""
     folder, recipe = Path(config.output), config.model_dump(mode="json", exclude={"output"})
     record = read_json(folder / "recipe.json")
-    if fresh or record is None or record["recipe"] != recipe:
+    if fresh or record is None or record["recipe"] != recipe or record["n_sources"] is None:
+        _check_folder(folder, record)
         (progress or Silent()).message(f"simulating {config.ny} x {config.nx} px in {' '.join(BANDS)} into {folder}")
+        write_json(folder / "recipe.json", {"recipe": recipe, "n_sources": None})  # ours, but not whole yet
         n_sources = _simulate(config, folder)
         write_json(folder / "recipe.json", {"recipe": recipe, "n_sources": n_sources})
     else:
@@ -74,10 +77,20 @@ def run_simulate(config: SimulateConfig, *, fresh: bool = False, progress: Progr
     return Simulated(folder, n_sources)
 
 
+def _check_folder(folder: Path, record: dict[str, Any] | None) -> None:
+    """Raise ConfigError where images that were not simulated here would be overwritten."""
+    names = (*(f"{band}.fits" for band in BANDS), TRUTH, "survey.yaml")
+    foreign = [name for name in names if (folder / name).exists()] if record is None else []
+    if foreign:
+        raise ConfigError(
+            f"key 'output': {str(folder)!r} holds {', '.join(foreign)}, which were not simulated there (no recipe.json): "
+            "give another folder"
+        )
+
+
 def _simulate(config: SimulateConfig, folder: Path) -> int:
     from surveycnn.simulation.scene import simulate_mosaic
 
-    (folder / "recipe.json").unlink(missing_ok=True)  # it says that the mosaic is whole
     truth = simulate_mosaic(
         folder, ny=config.ny, nx=config.nx, bands=BANDS, seed=config.seed, n_lenses=config.n_lenses, n_mergers=config.n_mergers
     )

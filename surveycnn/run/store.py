@@ -24,6 +24,9 @@ import pyarrow.parquet as pq
 from surveycnn.errors import ConfigError, ResumeError
 from surveycnn.sky.tiling import Tile
 
+FOLDERS = ("mosaics", "tiles", "failures")
+"""Folders of a run in its work directory."""
+
 _RECORD_KEY = b"surveycnn.tile"
 
 
@@ -93,10 +96,12 @@ class WorkStore:
                 folder.rmdir()
 
     def clear(self) -> None:
-        """Remove everything that a run has put here, and nothing else."""
-        for name in ("mosaics", "tiles", "failures"):
+        """Remove everything that a run has put here, and nothing else; without a plan, nothing here is a run's."""
+        if not self.plan_path.exists():
+            return
+        for name in FOLDERS:
             shutil.rmtree(self.root / name, ignore_errors=True)
-        self.plan_path.unlink(missing_ok=True)
+        self.plan_path.unlink()
 
     def write_tile(self, tile: Tile, unit_id: str, table: pa.Table, record: TileRecord) -> Path:
         """Write the rows of a finished tile; the file appears whole or not at all."""

@@ -44,7 +44,7 @@ def run_train(config: TrainConfig, *, fresh: bool = False, progress: Messages | 
         Simulate and fit from nothing.
     """
     if fresh:
-        _forget(Path(config.work_dir), ("stamps", f"fit-{config.task}-*"))
+        _forget(Path(config.work_dir), ("stamps/*-seed*-n*", f"fit-{config.task}-*"))
     card = train(
         config.task,
         config.output_path,

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from surveycnn.config import load_config
+from surveycnn.errors import ConfigError
 from surveycnn.run.demo import _recovered, nearest
 from surveycnn.run.simulate import SimulateConfig, run_simulate
 
@@ -47,3 +48,10 @@ def test_run_simulate__again_leaves_the_mosaic_as_it_is(simulated):
     before = (simulated.folder / "g.fits").stat().st_mtime_ns
     assert run_simulate(config).n_sources == simulated.n_sources
     assert (simulated.folder / "g.fits").stat().st_mtime_ns == before
+
+
+def test_run_simulate__leaves_images_that_are_not_its_own(tmp_path):
+    (tmp_path / "g.fits").write_text("somebody's")
+    with pytest.raises(ConfigError, match=r"holds g.fits, which were not simulated there"):
+        run_simulate(SimulateConfig(output=str(tmp_path), ny=512, nx=512), fresh=True)
+    assert (tmp_path / "g.fits").read_text() == "somebody's"

@@ -211,3 +211,21 @@ def test_local_cuda__without_a_gpu_is_a_clear_message(copy, capsys, monkeypatch,
             pytest.skip("this machine has an NVIDIA driver")
     message = refused(copy, capsys, "cluster=local-cuda")
     assert_match(message, r"no NVIDIA GPU can be used on this machine .*use `cluster: local`")
+
+
+@pytest.mark.parametrize("fresh", [[], ["--fresh"]])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("work/mosaics/night1.fits", r"holds mosaics, but no plan of a run"),
+        ("catalog.fits", r"holds catalog.fits, which no run has"),
+    ],
+)
+def test_survey__leaves_folders_and_files_that_no_run_has_made(copy, capsys, name, message, fresh):
+    path = copy / "out" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("somebody's")
+    command = ["run-flow", "survey", str(copy / "survey.yaml"), "--no-prefect", "--set", f"output={copy / 'out'}", *fresh]
+    assert main(command) == 2
+    assert_match(capsys.readouterr().err, message)
+    assert path.read_text() == "somebody's"
