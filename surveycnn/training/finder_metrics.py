@@ -44,7 +44,7 @@ def lens_metrics(
     is_lens, truth
         (object,) labels, and the truth columns `magnification` and `arc_sn` of the hard mix.
     mix
-        ``survey``: ranking in the tail and calibration. ``hard``: lenses against their own light without lensing, all of them
+        ``survey``: ranking in the tail and calibration (left out where one class has no scores). ``hard``: lenses against their own light without lensing, all of them
         and those with clear arcs (left out where there are none).
     """
     y = np.asarray(is_lens, bool)
@@ -72,10 +72,16 @@ def _survey_metrics(logit: np.ndarray, score: np.ndarray, y: np.ndarray, prior: 
     found = {"auroc": _metric(auroc(ranked(logit), y), text, n, resampled["auroc"])}
     for name, (k, definition) in definitions.items():
         found[name] = _metric(tpr_at_fp(ranked(logit), y, k), definition, n, resampled[name])
+    kept = ~np.isnan(score)
+    if 0 < y[kept].sum() < kept.sum():
+        found["ece"] = _calibration_metric(score[kept], y[kept], prior)
+    return found
+
+
+def _calibration_metric(score: np.ndarray, y: np.ndarray, prior: float) -> Metric:
     text = f"expected calibration error of the score, classes weighted to the prior {prior:.4g}, {N_BINS} bins of equal weight"
     value = calibration_error_at_prior(score, y, prior)
-    found["ece"] = _metric(value, text, int(np.isfinite(score).sum()), resampled_calibration_error(score, y, prior))
-    return found
+    return _metric(value, text, len(y), resampled_calibration_error(score, y, prior))
 
 
 def _hard_metrics(logit: np.ndarray, y: np.ndarray, truth: Mapping[str, np.ndarray]) -> dict[str, Metric]:

@@ -52,6 +52,13 @@ def test_lens_metrics__an_object_without_a_score_is_never_selected():
     assert blank["ece"].n == 5999 and blank["auroc"].n == 6000
 
 
+def test_lens_metrics__of_no_scores_rank_at_random_and_have_no_calibration():
+    nothing = np.full(6000, np.nan)
+    found = lens_metrics(nothing, nothing, Y, TRUTH, 0.5)
+    assert "ece" not in found
+    assert found["auroc"].value == 0.5 and found["tpr10"].value == 0
+
+
 def test_is_clear__needs_magnification_and_signal():
     truth = {"magnification": np.array([5.0, 4.9, 8.0, np.nan]), "arc_sn": np.array([61.0, 99.0, 60.0, np.nan])}
     assert is_clear(truth).tolist() == [True, False, False, False]

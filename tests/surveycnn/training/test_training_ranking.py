@@ -61,7 +61,8 @@ def test_auroc__of_a_ranking_counts_pairs(data):
 def test_ranking__of_a_resampled_set_is_that_of_the_objects_drawn(data, seed, k):
     score, y = ranked(data[0]), data[1]
     ranking, rng = Ranking(*data), np.random.default_rng(seed)
-    counts = tuple(rng.multinomial(len(part), np.full(len(part), 1 / len(part))) for part in (ranking.positives, ranking.negatives))
+    sizes = (len(ranking.positives), len(ranking.negatives))
+    counts = tuple(rng.multinomial(size, np.full(size, 1 / size)) for size in sizes)
     drawn = np.concatenate([np.repeat(ranking.positives, counts[0]), np.repeat(ranking.negatives, counts[1])])
     is_positive = np.arange(len(drawn)) < counts[0].sum()
     assert len(drawn) == len(score) and is_positive.sum() == y.sum()
