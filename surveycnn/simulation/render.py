@@ -1,4 +1,4 @@
-"""From light to pixels: components of the sky, convolved with each band's PSF by GalSim, with noise and defects on top.
+"""From light to pixels: components of the sky, convolved with each band's PSF, with noise on top.
 
 A component has one shape and a flux per band (:class:`Component`), or several layers of different colour
 (:class:`Layers`).
@@ -15,12 +15,11 @@ import galsim
 import numpy as np
 
 from surveycnn.simulation.conditions import PIXEL_SCALE_ARCSEC, STAMP_PX, Exposure, draw_noise
+from surveycnn.simulation.fourier import KGrid, images_of, k_grid, maps_transform, profile_transform
 
-_GSPARAMS = galsim.GSParams(maximum_fft_size=8192, folding_threshold=5e-3, maxk_threshold=2e-3)
-_DIFFUSION = galsim.Gaussian(sigma=0.01)
-"""A trace of charge diffusion: with an object of soft edges in it, GalSim convolves by FFT whatever the others are."""
+_GSPARAMS = galsim.GSParams(maxk_threshold=1e-3)
 _SERSIC_EDGE = 8.0
-"""Half-light radii at which Sersic profiles end: wings without end would need FFTs ten times as large."""
+"""Half-light radii at which Sersic profiles end: wings without end would need grids ten times as large."""
 
 
 Stamp = tuple[np.ndarray, dict[str, Any], dict[str, Any]]
@@ -34,9 +33,6 @@ class Component:
     profile: galsim.GSObject
     flux: np.ndarray
     """(band,) nJy."""
-
-    def in_band(self, index: int) -> galsim.GSObject:
-        return self.profile.withFlux(float(self.flux[index]))
 
 
 @dataclass(frozen=True)
@@ -53,27 +49,15 @@ class Layers:
     """Position of the grid's centre from the centre of the stamp, arcsec."""
     x: float = 0.0
 
-    def in_band(self, index: int) -> galsim.GSObject:
-        total = np.tensordot(self.flux[:, index], self.maps, axes=1).astype(np.float32)
-        if not total.any():  # a galaxy of an encounter that left the grid; GalSim has no image without flux
-            return galsim.Gaussian(sigma=self.scale, flux=0.0)
-        image = galsim.Image(np.ascontiguousarray(total), scale=self.scale)
-        profile = galsim.InterpolatedImage(
-            image,
-            x_interpolant="linear",
-            k_interpolant="quintic",
-            flux=float(total.sum()),
-            calculate_stepk=False,  # searching the grid for them costs more than the drawing
-            calculate_maxk=False,
-            _force_maxk=np.pi / self.scale,
-        )
-        return profile.shift(self.x, self.y)
-
 
 def psf_of(exposure: Exposure) -> galsim.GSObject:
     """PSF of flux 1 with the astrometric shift of the band."""
-    moffat = _unit_moffat(round(4.0 * exposure.beta) / 4.0).dilate(exposure.fwhm)
+    moffat = _unit_moffat(_rounded_beta(exposure)).dilate(exposure.fwhm)
     return moffat.shear(g1=exposure.e1, g2=exposure.e2).shift(exposure.shift_x, exposure.shift_y)
+
+
+def _rounded_beta(exposure: Exposure) -> float:
+    return round(4.0 * exposure.beta) / 4.0
 
 
 @lru_cache(maxsize=32)
@@ -97,15 +81,38 @@ def draw_light(
     centre
         (y, x) in pixels of the sky's origin from the middle of the image.
     """
-    image = np.zeros((len(exposures), size, size), np.float32)
     if not light:
-        return image
+        return np.zeros((len(exposures), size, size), np.float32)
+    # Steps of a twentieth: stamps of like seeing share a grid.
+    grid = k_grid(size, scale, np.ceil(20.0 * max(_max_k(exposure) for exposure in exposures)) / 20.0)
+    sky = np.zeros((len(exposures), len(grid.ky), len(grid.kx)), np.complex64)
+    for part in light:
+        _add_part(sky, part, grid)
     for index, exposure in enumerate(exposures):
-        total = galsim.Add([part.in_band(index) for part in light])
-        convolved = galsim.Convolve([total, psf_of(exposure), _DIFFUSION], gsparams=_GSPARAMS)
-        drawn = convolved.drawImage(nx=size, ny=size, scale=scale, offset=(centre[1], centre[0]))
-        image[index] = drawn.array
-    return image
+        psf = profile_transform(psf_of(exposure), grid)
+        psf *= grid.pixel
+        sky[index] *= psf
+    return images_of(sky, grid, centre)
+
+
+def _add_part(sky: np.ndarray, part: Component | Layers, grid: KGrid) -> None:
+    """Add the transform of a part of the light to that of the sky, (band, ky, kx), in place."""
+    if isinstance(part, Component):
+        fluxes, transforms = part.flux[None], profile_transform(part.profile, grid)[None]
+    else:
+        shining = part.maps.any(axis=(1, 2))  # a galaxy of an encounter may have left the grid
+        fluxes, maps = part.flux[shining], part.maps[shining].astype(np.float32, copy=False)
+        transforms = maps_transform(maps, part.scale, grid, part.y, part.x)
+    for flux, transform in zip(fluxes, transforms, strict=True):
+        for index in range(len(sky)):
+            sky[index] += np.float32(flux[index]) * transform
+
+
+def _max_k(exposure: Exposure) -> float:
+    """Wave number per arcsec beyond which a PSF passes less than a thousandth."""
+    ellipticity = min(float(np.hypot(exposure.e1, exposure.e2)), 0.9)
+    minor_axis = exposure.fwhm * np.sqrt((1.0 - ellipticity) / (1.0 + ellipticity))
+    return float(_unit_moffat(_rounded_beta(exposure)).maxk / minor_axis)
 
 
 def observe(rng: np.random.Generator, model: np.ndarray, exposures: Sequence[Exposure]) -> np.ndarray:
