@@ -44,8 +44,8 @@ def lens_metrics(
     is_lens, truth
         (object,) labels, and the truth columns `magnification` and `arc_sn` of the hard mix.
     mix
-        ``survey``: ranking in the tail and calibration (left out where one class has no scores). ``hard``: lenses against their own light without lensing, all of them
-        and those with clear arcs (left out where there are none).
+        ``survey``: ranking in the tail, and calibration (left out where one class has no scores). ``hard``: lenses against
+        their own light without lensing, all of them, and those with clear arcs (left out where there are none).
     """
     y = np.asarray(is_lens, bool)
     found = _hard_metrics(logit, y, truth) if mix == "hard" else _survey_metrics(logit, score, y, prior)
