@@ -49,6 +49,11 @@ FLOWS = {
     "evaluate": FlowEntry(
         "surveycnn.training.config:EvaluateConfig", "surveycnn.training.run:run_evaluate", "surveycnn.flows.evaluate:evaluate"
     ),
+    "challenge": FlowEntry(
+        "surveycnn.challenge.config:ChallengeConfig",
+        "surveycnn.challenge.run:run_challenge",
+        "surveycnn.flows.challenge:challenge",
+    ),
 }
 
 

@@ -1,0 +1,141 @@
+"""Finders side by side: our model as users get it, and methods of the zoo, each with its scores kept on disk.
+
+Scores are kept under a key of what gave them and of the stamps, so that a changed model or set is scored again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from scipy.special import expit
+
+from surveycnn.challenge.sets import is_lens, pieces
+from surveycnn.inference.predictor import Predictor, load_model
+from surveycnn.models.card import CARD_FILE, Calibration
+from surveycnn.models.package import package_folder
+from surveycnn.training.calibration import fit_calibration
+from surveycnn.training.data import LabelledStamps
+
+Log = Callable[[str], None]
+N_DIGESTED = 64
+"""Stamps at either end of a set that go into its digest."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a finder says of a set, (object,) float64 each; NaN = no score."""
+
+    logit: np.ndarray
+    """Ranks."""
+    score: np.ndarray
+    """Calibrated probability at the training prior."""
+
+
+class Finder(Protocol):
+    """What competes."""
+
+    name: str
+    title: str
+    reference: str
+    published: Any
+    prior: float
+    """Fraction of lenses at which the score is calibrated."""
+
+    @property
+    def key(self) -> str:
+        """Digest of all that the scores depend on, but for the stamps."""
+
+    def score(self, stamps: np.ndarray) -> Scores:
+        """Scores of stamps (object, y, x, band) in nJy."""
+
+
+class ModelFinder:
+    """A lens model package through the predictor that users get."""
+
+    published = None
+    reference = "this package"
+
+    def __init__(self, name_or_path: str):
+        folder = package_folder(name_or_path)
+        self._predictor: Predictor = load_model(name_or_path)
+        card = self._predictor.card
+        assert card.prior is not None  # a lens card has one
+        self.name, self.prior = "surveycnn", card.prior.training
+        self.title = f"surveycnn {card.name} {card.version}, {card.n_weights:,} weights"
+        self.key = hashlib.sha256((folder / CARD_FILE).read_bytes()).hexdigest()
+
+    def score(self, stamps: np.ndarray) -> Scores:
+        found = self._predictor.predict(stamps)
+        return Scores(*(found[name].values.astype(np.float64) for name in ("lens_logit", "lens_score")))
+
+
+class MethodFinder:
+    """A method of the zoo, trained on the challenge's own training set and calibrated on its validation set."""
+
+    def __init__(self, method: Any, train: LabelledStamps, valid: LabelledStamps, *, folder: Path, seed: int, log: Log):
+        folder.mkdir(parents=True, exist_ok=True)
+        method.fit(train, valid, folder=folder, seed=seed, log=log)
+        self._method = method
+        self.name, self.title, self.reference = str(method.name), str(method.title), str(method.reference)
+        self.published = method.published
+        self.prior = float(is_lens(valid).mean())
+        self.key = _digest_of_files(folder, Path(inspect.getfile(type(method))), digest_of_set(train), digest_of_set(valid))
+        self._centre, self._scale, self._calibration = self._calibrate(valid)
+
+    def score(self, stamps: np.ndarray) -> Scores:
+        logit = np.asarray(self._method.score(stamps), np.float64)
+        value = (logit - self._centre) / self._scale
+        return Scores(logit, expit(value / self._calibration.temperature + self._calibration.bias))
+
+    def _calibrate(self, valid: LabelledStamps) -> tuple[float, float, Calibration]:
+        """Centre and width of the scores, as methods measure in units of their own, and the calibration of what is left."""
+        logit = np.concatenate([np.asarray(self._method.score(stamps), np.float64) for stamps in pieces(valid)])
+        kept = np.isfinite(logit)
+        if not kept.any():
+            return 0.0, 1.0, Calibration()
+        centre, scale = float(np.median(logit[kept])), float(logit[kept].std()) or 1.0
+        return centre, scale, fit_calibration((logit[kept] - centre) / scale, is_lens(valid)[kept])
+
+
+def kept_scores(finder: Finder, data: LabelledStamps, folder: Path) -> Scores:
+    """Scores of a set, from the file that an earlier call has left in `folder` where finder and set are the same."""
+    key = hashlib.sha256(f"{finder.key} {digest_of_set(data)}".encode()).hexdigest()[:16]
+    path = folder / f"{finder.name}-{key}.npy"
+    if path.is_file():
+        return Scores(*np.load(path))
+    parts = [finder.score(stamps) for stamps in pieces(data)]
+    scores = Scores(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("logit", "score")))
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".npy.part")
+    with temporary.open("wb") as file:
+        np.save(file, np.stack([scores.logit, scores.score]))
+    os.replace(temporary, path)
+    return scores
+
+
+def digest_of_set(data: LabelledStamps) -> str:
+    """Digest of a set's labels, truth and first and last stamps: a changed simulation changes it."""
+    digest = hashlib.sha256(repr((data.stamps.shape, data.bands)).encode())
+    for columns in (data.labels, data.truth):
+        for name in sorted(columns):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(columns[name]).tobytes())
+    for part in (data.stamps[:N_DIGESTED], data.stamps[-N_DIGESTED:]):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()
+
+
+def _digest_of_files(folder: Path, source: Path, *words: str) -> str:
+    """Digest of the files that a fit has left, of the method's source, and of further words."""
+    digest = hashlib.sha256(" ".join(words).encode())
+    for path in [source, *sorted(path for path in folder.rglob("*") if path.is_file())]:
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

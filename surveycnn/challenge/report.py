@@ -1,0 +1,172 @@
+"""The tables of a challenge, on the screen and in ``challenge.md``, from the record that ``challenge.json`` holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from surveycnn.training.finder_metrics import CLEAR_ARC_SN, CLEAR_MAGNIFICATION
+
+Record = dict[str, Any]
+
+OURS = "surveycnn"
+MISSING = "-"
+COLUMNS = {
+    "AUROC": ("challenge", "auroc"),
+    "TPR at FPR 1e-3": ("challenge", "tpr_fpr1e3"),
+    "TPR0": ("challenge", "tpr0"),
+    "TPR10 (<10)": ("challenge", "tpr9"),
+    "TPR10 (=10)": ("challenge", "tpr10"),
+    "hard AUROC": ("hard", "auroc"),
+    "hard clear AUROC": ("hard", "auroc_clear"),
+    "ECE": ("challenge", "ece"),
+}
+DROPS = {
+    "shifted: AUROC": ("challenge", "auroc"),
+    "shifted: TPR at FPR 1e-3": ("challenge", "tpr_fpr1e3"),
+    "shifted: hard AUROC": ("hard", "auroc"),
+}
+"""Columns of the worse survey: its value less that of the survey that everybody was trained for."""
+DATA_DIFFER = (
+    "The published figures were measured on the data of the Bologna lens challenge (Metcalf et al. 2019, ground branch), the "
+    "figures here on this package's own simulation: the data differ, and the two are no measure of each other. The methods were "
+    "written anew from their papers and trained here, all on the same stamps."
+)
+
+
+def finders_in_order(record: Record) -> list[str]:
+    """Names, the highest true positive rate at a false positive rate of 1e-3 first."""
+    return sorted(record["finders"], key=lambda name: -(_value(record, name, "challenge", "tpr_fpr1e3") or 0.0))
+
+
+def summary(record: Record) -> str:
+    """The main table, aligned for a terminal."""
+    rows = [["finder", *COLUMNS, *_drops(record)]]
+    rows += [[name, *_cells(record, name, interval=False)] for name in finders_in_order(record)]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, "", sets_line(record), f"tables and pictures in {record['output']}"])
+
+
+def markdown(record: Record) -> str:
+    """``challenge.md``."""
+    parts = [
+        "# Lens finders on one simulated challenge",
+        f"{sets_line(record)}. Brackets: 16 to 84 % of resampled sets. The figure of each column is defined in challenge.json.",
+        _main_table(record),
+        _definitions(record),
+        "## Beside the published figures",
+        DATA_DIFFER,
+        _published_table(record),
+        "## Purity in a survey",
+        "Purity = TPR prior / (TPR prior + FPR (1 - prior)), at the threshold of at most ten false positives; in brackets the "
+        "lower limit, from the 95 % upper limit of the false positive rate.",
+        _purity_table(record),
+        "## What is mistaken for a lens",
+        "Negatives of each kind above the threshold of a false positive rate of 1e-3; how many there are stands beside the kind.",
+        _kinds_table(record),
+        "![ROC curves](roc.png)\n\n![completeness](completeness.png)\n\n![reliability](reliability.png)",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def sets_line(record: Record) -> str:
+    """The held-out sets and their sizes in one line."""
+    texts = [
+        f"{name.replace('_', ' ')}: {about['n_lenses']:,} lenses, {about['n_negatives']:,} negatives"
+        for name, about in record["sets"].items()
+    ]
+    return "; ".join(texts)
+
+
+def _main_table(record: Record) -> str:
+    rows = [["finder", "description", *COLUMNS, *_drops(record)]]
+    for name in finders_in_order(record):
+        shown = f"**{name}**" if name == OURS else name
+        rows.append([shown, record["finders"][name]["title"], *_cells(record, name, interval=True)])
+    return _table(rows)
+
+
+def _published_table(record: Record) -> str:
+    keys = ("AUROC", "TPR0", "TPR10")
+    rows = [["finder", "reference", *(f"{key} here" for key in keys), *(f"{key} published" for key in keys)]]
+    for name in finders_in_order(record):
+        about = record["finders"][name]
+        here = [_text(_value(record, name, "challenge", key)) for key in ("auroc", "tpr0", "tpr9")]
+        published = about["published"] or {}
+        rows.append([name, about["reference"], *here, *(_text(published.get(key), 2) for key in ("auroc", "tpr0", "tpr10"))])
+    return _table(rows)
+
+
+def _purity_table(record: Record) -> str:
+    rows: list[list[str]] = []
+    for name in finders_in_order(record):
+        point = next(
+            point for point in record["finders"][name]["sets"]["challenge"]["operating_points"] if point["allowed"] == 10
+        )
+        if not rows:
+            rows.append(
+                ["finder", "TPR", "FPR", *(f"purity at 1 lens in {1 / entry['prior']:,.0f}" for entry in point["purity"])]
+            )
+        purities = [f"{_text(entry['purity'])} (> {_text(entry['purity_lower_95'])})" for entry in point["purity"]]
+        rows.append([name, _text(point["tpr"]), f"{point['fpr']:.2g}", *purities])
+    return _table(rows)
+
+
+def _kinds(record: Record) -> dict[str, int]:
+    kinds = record["sets"]["challenge"]["kinds"]
+    return {kind: n for kind, n in sorted(kinds.items(), key=lambda item: -item[1]) if kind != "lens"}
+
+
+def _kinds_table(record: Record) -> str:
+    kinds = _kinds(record)
+    rows = [["finder", *(f"{kind.replace('_', ' ')} ({n:,})" for kind, n in kinds.items())]]
+    for name in finders_in_order(record):
+        entries = {entry["kind"]: entry for entry in record["finders"][name]["sets"]["challenge"]["false_positives_by_kind"]}
+        rows.append([name, *(str(entries[kind]["n_selected"]) for kind in kinds)])
+    return _table(rows)
+
+
+def _definitions(record: Record) -> str:
+    negatives = {name: about["n_negatives"] for name, about in record["sets"].items()}
+    lines = [
+        "- TPR0, TPR10: true positive rate with no false positive, and with fewer than ten (Metcalf et al. 2019) or ten of them "
+        f"(HOLISMOKES XI), among {negatives['challenge']:,} negatives; tied scores are accepted together or not at all.",
+        f"- hard: lenses against {negatives['hard']:,} negatives made of the same light, re-arranged without lensing; clear: "
+        f"only lenses magnified at least {CLEAR_MAGNIFICATION:g} times with arcs of a total S/N above {CLEAR_ARC_SN:g}.",
+        "- ECE: expected calibration error of the score, classes weighted to the prior of the finder's training.",
+    ]
+    if "challenge_shifted" in record["sets"]:
+        lines.append(
+            "- shifted: the change on a survey that nobody was trained for; seeing, depth, pixels and crowding are worse."
+        )
+    return "\n".join(lines)
+
+
+def _drops(record: Record) -> list[str]:
+    return list(DROPS) if "challenge_shifted" in record["sets"] else []
+
+
+def _cells(record: Record, name: str, *, interval: bool) -> list[str]:
+    cells = []
+    for place, key in COLUMNS.values():
+        metric = record["finders"][name]["sets"][place]["metrics"].get(key)
+        bounds = f" [{metric['interval'][0]:.3f}, {metric['interval'][1]:.3f}]" if interval and metric else ""
+        cells.append(_text(metric and metric["value"]) + bounds)
+    for place, key in DROPS.values() if _drops(record) else ():
+        before, after = (_value(record, name, where, key) for where in (place, f"{place}_shifted"))
+        cells.append(MISSING if before is None or after is None else f"{after - before:+.3f}")
+    return cells
+
+
+def _value(record: Record, name: str, place: str, key: str) -> float | None:
+    metric = record["finders"][name]["sets"][place]["metrics"].get(key)
+    return metric["value"] if metric else None
+
+
+def _text(value: float | None, digits: int = 3) -> str:
+    return MISSING if value is None else f"{value:.{digits}f}"
+
+
+def _table(rows: list[list[str]]) -> str:
+    head, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])

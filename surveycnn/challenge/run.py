@@ -1,0 +1,168 @@
+"""The challenge as the flow and the command line call it: simulate, train the methods, score everything, write the comparison."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from surveycnn import __version__
+from surveycnn.challenge import plots, report
+from surveycnn.challenge.assess import assess
+from surveycnn.challenge.config import ChallengeConfig
+from surveycnn.challenge.finders import Finder, MethodFinder, ModelFinder, digest_of_set, kept_scores
+from surveycnn.challenge.sets import SetSpec, check_seeds, held_out_sets, is_lens, open_set, training_sets
+from surveycnn.errors import ConfigError, ModelError
+from surveycnn.models.package import find_card
+from surveycnn.training.data import LabelledStamps
+
+RECORD = "challenge.json"
+WRITTEN = ("challenge.md", *plots.PICTURES)
+
+
+class Messages(Protocol):
+    """What is told about a challenge while it runs."""
+
+    def message(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """A challenge that has been held."""
+
+    folder: Path
+    record: dict[str, Any]
+    """What ``challenge.json`` holds."""
+
+    def summary(self) -> str:
+        """The table of all finders."""
+        return report.summary(self.record)
+
+
+def run_challenge(config: ChallengeConfig, *, fresh: bool = False, progress: Messages | None = None) -> Challenge:
+    """Measure our lens finder and the methods of the literature on the same stamps; an interrupted call goes on.
+
+    Parameters
+    ----------
+    fresh
+        Simulate, train and score from nothing.
+
+    Raises
+    ------
+    ConfigError
+        Where a set could hold stamps that the model was trained on, or the output folder holds files of somebody else.
+    ModelError
+        Where the model is no lens model.
+    """
+    log = progress.message if progress else print
+    card = find_card(config.model)
+    if card.task != "lens":
+        raise ModelError(f"key 'model': {config.model!r} is a {card.task} model, expected a lens model")
+    check_seeds(config, card)
+    _check_output(config.output_path)
+    if fresh:
+        _forget(config.work_path)
+    specs = held_out_sets(config)
+    sets = {spec.name: _opened(spec, config, log) for spec in specs}
+    record = describe(config, specs, sets)
+    for finder in _finders(config, log):
+        record["finders"][finder.name] = _measured(finder, specs, sets, config, log)
+    _write(config.output_path, record)
+    return Challenge(config.output_path, record)
+
+
+def describe(config: ChallengeConfig, specs: list[SetSpec], sets: dict[str, LabelledStamps]) -> dict[str, Any]:
+    """The record without its finders: what is measured on."""
+    about: dict[str, Any] = {"version": __version__, "output": config.output, "config": config.model_dump(mode="json")}
+    about["sets"] = {}
+    for spec in specs:
+        y = is_lens(sets[spec.name])
+        kinds, counts = np.unique(np.asarray(sets[spec.name].truth["kind"]), return_counts=True)
+        about["sets"][spec.name] = dataclasses.asdict(spec) | {
+            "n_lenses": int(y.sum()),
+            "n_negatives": int((~y).sum()),
+            "kinds": dict(zip(map(str, kinds), map(int, counts), strict=True)),
+        }
+    about["finders"] = {}
+    return about
+
+
+def _opened(spec: SetSpec, config: ChallengeConfig, log: Callable[[str], None]) -> LabelledStamps:
+    log(f"set {spec.name}: {spec.n} stamps, mix {spec.mix}, conditions {spec.conditions}, seed {spec.seed}")
+    return open_set(spec, config.work_path / "stamps", config.n_workers)
+
+
+def _finders(config: ChallengeConfig, log: Callable[[str], None]) -> Any:
+    """Our model, then each method as soon as it is trained."""
+    from surveycnn.challenge.zoo import METHODS
+
+    yield ModelFinder(config.model)
+    names = list(METHODS) if config.methods is None else config.methods
+    if not names:
+        return
+    train, valid = (_opened(spec, config, log) for spec in training_sets(config))
+    key = hashlib.sha256(f"{digest_of_set(train)} {digest_of_set(valid)} {config.seed}".encode()).hexdigest()[:12]
+    for name in names:
+        log(f"method {name}: fit on {len(train)} stamps")
+        folder = config.work_path / "zoo" / f"{name}-fit-{key}"
+        yield MethodFinder(METHODS[name](), train, valid, folder=folder, seed=config.seed, log=log)
+
+
+def _measured(
+    finder: Finder, specs: list[SetSpec], sets: dict[str, LabelledStamps], config: ChallengeConfig, log: Callable[[str], None]
+) -> dict[str, Any]:
+    """What the record says of a finder."""
+    found: dict[str, Any] = {"title": finder.title, "reference": finder.reference, "prior": finder.prior}
+    found["published"] = _plain(finder.published)
+    found["sets"] = {}
+    for spec in specs:
+        log(f"finder {finder.name}: set {spec.name}")
+        scores = kept_scores(finder, sets[spec.name], config.work_path / "scores" / spec.name)
+        found["sets"][spec.name] = assess(scores, sets[spec.name], spec, finder.prior)
+    return found
+
+
+def _plain(published: Any) -> dict[str, float | None] | None:
+    return None if published is None else {key: getattr(published, key, None) for key in ("auroc", "tpr0", "tpr10")}
+
+
+def _write(folder: Path, record: dict[str, Any]) -> None:
+    """Write the record, the tables and the pictures, each under a temporary name first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(record, indent=1, allow_nan=False) + "\n"
+    writers: dict[str, Callable[[Path], Any]] = {
+        RECORD: lambda path: path.write_text(text, encoding="utf-8"),
+        "challenge.md": lambda path: path.write_text(report.markdown(record), encoding="utf-8"),
+    }
+    writers |= {name: lambda path, draw=draw: draw(record, path) for name, draw in plots.PICTURES.items()}
+    for name, write in writers.items():
+        temporary = folder / f".{name}.part"
+        write(temporary)
+        os.replace(temporary, folder / name)
+
+
+def _check_output(folder: Path) -> None:
+    """Raise ConfigError where files would be replaced that no challenge has written."""
+    foreign = [] if (folder / RECORD).is_file() else [name for name in WRITTEN if (folder / name).exists()]
+    if foreign:
+        raise ConfigError(
+            f"key 'output': {str(folder)!r} holds {', '.join(foreign)}, which no challenge has written (no {RECORD}): "
+            "give another folder"
+        )
+
+
+def _forget(work: Path) -> None:
+    """Remove what earlier calls have kept in the work folder, and nothing else."""
+    for pattern in ("stamps/lens-*-seed*-n*", "zoo/*-fit-*"):
+        for path in work.glob(pattern):
+            shutil.rmtree(path, ignore_errors=True)
+    for path in work.glob("scores/*/*.npy"):
+        path.unlink()

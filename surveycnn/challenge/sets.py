@@ -1,0 +1,96 @@
+"""The simulated sets of a challenge: what methods are trained on, and the held-out stamps that all are measured on.
+
+Every set has a seed of its own; stamps stay on disk and are read in pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from surveycnn.challenge.config import ChallengeConfig
+from surveycnn.errors import ConfigError
+from surveycnn.models.card import Card
+from surveycnn.training.data import LabelledStamps, simulated
+
+SHIFTED = "shifted"
+CHUNK = 2000
+"""Stamps that are in memory at a time: 100 MB."""
+TRAINING_SEEDS = 20
+"""Seeds from that of a card on, which its training may have used for its parts."""
+
+Mix = Literal["train", "survey", "hard"]
+
+
+@dataclass(frozen=True)
+class SetSpec:
+    """One set of stamps, fixed by these values."""
+
+    name: str
+    mix: Mix
+    conditions: str
+    n: int
+    seed: int
+
+    @property
+    def is_hard(self) -> bool:
+        return self.mix == "hard"
+
+
+def training_sets(config: ChallengeConfig) -> tuple[SetSpec, SetSpec]:
+    """What the methods are trained on, and what stops and calibrates them."""
+    return (
+        SetSpec("train", "train", config.conditions, config.n_train, config.seed),
+        SetSpec("valid", "train", config.conditions, config.n_valid, config.seed + 1),
+    )
+
+
+def held_out_sets(config: ChallengeConfig) -> list[SetSpec]:
+    """What all finders are measured on: the challenge and the hard set, and both again as a worse survey sees them."""
+    found = []
+    for offset, (suffix, conditions) in enumerate((("", config.conditions), ("_shifted", SHIFTED))[: 1 + config.shifted]):
+        found.append(SetSpec(f"challenge{suffix}", "survey", conditions, config.n_challenge, config.seed + 10 + 2 * offset))
+        found.append(SetSpec(f"hard{suffix}", "hard", conditions, config.n_hard, config.seed + 11 + 2 * offset))
+    return found
+
+
+def check_seeds(config: ChallengeConfig, card: Card) -> None:
+    """Raise ConfigError where a set of the challenge could hold stamps that the model was trained on."""
+    used = range(card.training.seed, card.training.seed + TRAINING_SEEDS)
+    shared = sorted({spec.seed for spec in (*training_sets(config), *held_out_sets(config))} & set(used))
+    if shared:
+        raise ConfigError(
+            f"key 'seed': {config.seed} takes the seed {shared[0]}, but the model {card.name!r} was trained with seeds from "
+            f"{used.start} to {used.stop - 1} at most: choose a seed of {used.stop} or more"
+        )
+
+
+def open_set(spec: SetSpec, folder: Path, n_workers: int) -> LabelledStamps:
+    """Stamps of a set, simulated under `folder` where they are not there yet.
+
+    Raises
+    ------
+    ConfigError
+        Where a set is so small that it has no lens or no negative.
+    """
+    data = simulated("lens", spec.n, seed=spec.seed, conditions=spec.conditions, mix=spec.mix, folder=folder, n_workers=n_workers)
+    n_lenses = int(is_lens(data).sum())
+    if not 0 < n_lenses < len(data):
+        key = {"challenge": "n_challenge", "hard": "n_hard", "train": "n_train", "valid": "n_valid"}[spec.name.split("_")[0]]
+        raise ConfigError(f"the set {spec.name!r} of {len(data)} stamps has {n_lenses} lenses, expected both kinds: raise {key}")
+    return data
+
+
+def is_lens(data: LabelledStamps) -> np.ndarray:
+    """Labels (object,) bool."""
+    return np.asarray(data.labels["is_lens"], bool)
+
+
+def pieces(data: LabelledStamps, size: int = CHUNK) -> Iterator[np.ndarray]:
+    """The stamps (object, y, x, band) in order, at most `size` in memory."""
+    for start in range(0, len(data), size):
+        yield np.array(data.stamps[start : start + size])
