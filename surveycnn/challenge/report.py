@@ -10,22 +10,27 @@ Record = dict[str, Any]
 
 OURS = "surveycnn"
 MISSING = "-"
-COLUMNS = {
-    "AUROC": ("challenge", "auroc"),
-    "TPR at FPR 1e-3": ("challenge", "tpr_fpr1e3"),
-    "TPR0": ("challenge", "tpr0"),
-    "TPR10 (<10)": ("challenge", "tpr9"),
-    "TPR10 (=10)": ("challenge", "tpr10"),
-    "hard AUROC": ("hard", "auroc"),
-    "hard clear AUROC": ("hard", "auroc_clear"),
-    "ECE": ("challenge", "ece"),
-}
-DROPS = {
-    "shifted: AUROC": ("challenge", "auroc"),
-    "shifted: TPR at FPR 1e-3": ("challenge", "tpr_fpr1e3"),
-    "shifted: hard AUROC": ("hard", "auroc"),
-}
-"""Columns of the worse survey: its value less that of the survey that everybody was trained for."""
+COLUMNS = (
+    ("AUROC", "AUROC", "challenge", "auroc"),
+    ("TPR at FPR 1e-3", "TPR@1e-3", "challenge", "tpr_fpr1e3"),
+    ("TPR0", "TPR0", "challenge", "tpr0"),
+    ("TPR10 (<10)", "TPR10<", "challenge", "tpr9"),
+    ("TPR10 (=10)", "TPR10=", "challenge", "tpr10"),
+    ("hard AUROC", "hard", "hard", "auroc"),
+    ("hard clear AUROC", "clear", "hard", "auroc_clear"),
+    ("ECE", "ECE", "challenge", "ece"),
+)
+"""Name, short name, set and metric of each column."""
+CHANGES = (
+    ("shifted: AUROC", "dAUROC", "challenge", "auroc"),
+    ("shifted: TPR at FPR 1e-3", "dTPR@1e-3", "challenge", "tpr_fpr1e3"),
+    ("shifted: hard AUROC", "dhard", "hard", "auroc"),
+)
+"""The same of what changes on the worse survey: the value there less that on the survey that everybody was trained for."""
+SHORT_NAMES = (
+    "TPR@1e-3: at FPR 1e-3; TPR10<, TPR10=: fewer than ten, ten false positives; hard, clear: AUROC against lenses' own light, "
+    "all and clear arcs; d: change on the worse survey"
+)
 DATA_DIFFER = (
     "The published figures were measured on the data of the Bologna lens challenge (Metcalf et al. 2019, ground branch), the "
     "figures here on this package's own simulation: the data differ, and the two are no measure of each other. The methods were "
@@ -40,18 +45,18 @@ def finders_in_order(record: Record) -> list[str]:
 
 def summary(record: Record) -> str:
     """The main table, aligned for a terminal."""
-    rows = [["finder", *COLUMNS, *_drops(record)]]
+    rows = [["finder", *(short for _, short, *_ in _columns(record))]]
     rows += [[name, *_cells(record, name, interval=False)] for name in finders_in_order(record)]
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, "", sets_line(record), f"tables and pictures in {record['output']}"])
+    return "\n".join([*lines, "", SHORT_NAMES, sets_line(record), f"tables and pictures in {record['output']}"])
 
 
 def markdown(record: Record) -> str:
     """``challenge.md``."""
     parts = [
         "# Lens finders on one simulated challenge",
-        f"{sets_line(record)}. Brackets: 16 to 84 % of resampled sets. The figure of each column is defined in challenge.json.",
+        f"{sets_line(record)}. Brackets: 16 to 84 % of resampled sets. All definitions are in challenge.json.",
         _main_table(record),
         _definitions(record),
         "## Beside the published figures",
@@ -79,7 +84,7 @@ def sets_line(record: Record) -> str:
 
 
 def _main_table(record: Record) -> str:
-    rows = [["finder", "description", *COLUMNS, *_drops(record)]]
+    rows = [["finder", "description", *(name for name, *_ in _columns(record))]]
     for name in finders_in_order(record):
         shown = f"**{name}**" if name == OURS else name
         rows.append([shown, record["finders"][name]["title"], *_cells(record, name, interval=True)])
@@ -142,19 +147,21 @@ def _definitions(record: Record) -> str:
     return "\n".join(lines)
 
 
-def _drops(record: Record) -> list[str]:
-    return list(DROPS) if "challenge_shifted" in record["sets"] else []
+def _columns(record: Record) -> tuple[tuple[str, str, str, str], ...]:
+    return COLUMNS + (CHANGES if "challenge_shifted" in record["sets"] else ())
 
 
 def _cells(record: Record, name: str, *, interval: bool) -> list[str]:
     cells = []
-    for place, key in COLUMNS.values():
+    for column in _columns(record):
+        _, _, place, key = column
+        if column in CHANGES:
+            before, after = (_value(record, name, where, key) for where in (place, f"{place}_shifted"))
+            cells.append(MISSING if before is None or after is None else f"{after - before:+.3f}")
+            continue
         metric = record["finders"][name]["sets"][place]["metrics"].get(key)
         bounds = f" [{metric['interval'][0]:.3f}, {metric['interval'][1]:.3f}]" if interval and metric else ""
-        cells.append(_text(metric and metric["value"]) + bounds)
-    for place, key in DROPS.values() if _drops(record) else ():
-        before, after = (_value(record, name, where, key) for where in (place, f"{place}_shifted"))
-        cells.append(MISSING if before is None or after is None else f"{after - before:+.3f}")
+        cells.append(_text(_value(record, name, place, key)) + bounds)
     return cells
 
 
