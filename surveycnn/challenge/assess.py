@@ -24,6 +24,19 @@ THETA_E_EDGES = (0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0)
 ARC_SN_EDGES = (10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 150.0, 300.0)
 N_ROC_POINTS = 200
 
+DEFINITIONS = {
+    "metrics": "each with its own definition; intervals: 16 to 84 % of resampled sets, positives and negatives drawn apart",
+    "roc": "largest true positive rate at about 200 false positive rates",
+    "operating_points": "selected: score above the threshold, which is the best negative that is not allowed; "
+    "purity = TPR prior / (TPR prior + FPR (1 - prior)), and the same with the 95 % upper limit of FPR (Clopper & Pearson 1934)",
+    "completeness": "fraction of lenses selected at a false positive rate of at most 1e-3, in bins of the Einstein radius "
+    "(arcsec) and of the total S/N of the arcs in the better of g and r; intervals: 68 % (Wilson 1927)",
+    "false_positives_by_kind": "negatives of each kind selected at a false positive rate of at most 1e-3",
+    "reliability": "mean score and fraction of lenses in bins of equal weight, classes weighted to the prior of the finder",
+    "n_without_score": "objects that the finder gave no score, as most of their pixels have no data; never selected",
+}
+"""What the entries of a finder in ``challenge.json`` are."""
+
 Values = dict[str, Any]
 
 

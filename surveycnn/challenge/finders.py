@@ -47,6 +47,8 @@ class Finder(Protocol):
     published: Any
     prior: float
     """Fraction of lenses at which the score is calibrated."""
+    n_train: int | None
+    """Stamps that it learned from, before augmentation; None where it learns nothing."""
 
     @property
     def key(self) -> str:
@@ -67,7 +69,7 @@ class ModelFinder:
         self._predictor: Predictor = load_model(name_or_path)
         card = self._predictor.card
         assert card.prior is not None  # a lens card has one
-        self.name, self.prior = "surveycnn", card.prior.training
+        self.name, self.prior, self.n_train = "surveycnn", card.prior.training, card.training.n
         self.title = f"surveycnn {card.name} {card.version}, {card.n_weights:,} weights"
         self.key = hashlib.sha256((folder / CARD_FILE).read_bytes()).hexdigest()
 
@@ -86,6 +88,8 @@ class MethodFinder:
         self.name, self.title, self.reference = str(method.name), str(method.title), str(method.reference)
         self.published = method.published
         self.prior = float(is_lens(valid).mean())
+        wanted = getattr(method, "n_train", None)
+        self.n_train = None if wanted is None else min(wanted, len(train))
         self.key = _digest_of_files(folder, Path(inspect.getfile(type(method))), digest_of_set(train), digest_of_set(valid))
         self._centre, self._scale, self._calibration = self._calibrate(valid)
 

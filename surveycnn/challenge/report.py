@@ -84,21 +84,26 @@ def sets_line(record: Record) -> str:
 
 
 def _main_table(record: Record) -> str:
-    rows = [["finder", "description", *(name for name, *_ in _columns(record))]]
+    rows = [["finder", "description", "trained on", *(name for name, *_ in _columns(record))]]
     for name in finders_in_order(record):
         shown = f"**{name}**" if name == OURS else name
-        rows.append([shown, record["finders"][name]["title"], *_cells(record, name, interval=True)])
+        about = record["finders"][name]
+        trained_on = "nothing" if about["n_train"] is None else f"{about['n_train']:,} stamps"
+        rows.append([shown, about["title"], trained_on, *_cells(record, name, interval=True)])
     return _table(rows)
 
 
 def _published_table(record: Record) -> str:
     keys = ("AUROC", "TPR0", "TPR10")
-    rows = [["finder", "reference", *(f"{key} here" for key in keys), *(f"{key} published" for key in keys)]]
+    rows = [["finder", "reference", *(f"{key} here" for key in keys), "entry", *(f"{key} published" for key in keys)]]
     for name in finders_in_order(record):
         about = record["finders"][name]
         here = [_text(_value(record, name, "challenge", key)) for key in ("auroc", "tpr0", "tpr9")]
         published = about["published"] or {}
-        rows.append([name, about["reference"], *here, *(_text(published.get(key), 2) for key in ("auroc", "tpr0", "tpr10"))])
+        entry = published.get("entry", MISSING)
+        rows.append(
+            [name, about["reference"], *here, entry, *(_text(published.get(key), 2) for key in ("auroc", "tpr0", "tpr10"))]
+        )
     return _table(rows)
 
 

@@ -7,8 +7,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,9 +17,9 @@ import numpy as np
 
 from surveycnn import __version__
 from surveycnn.challenge import plots, report
-from surveycnn.challenge.assess import assess
+from surveycnn.challenge.assess import DEFINITIONS, assess
 from surveycnn.challenge.config import ChallengeConfig
-from surveycnn.challenge.finders import Finder, MethodFinder, ModelFinder, digest_of_set, kept_scores
+from surveycnn.challenge.finders import Finder, Log, MethodFinder, ModelFinder, digest_of_set, kept_scores
 from surveycnn.challenge.sets import SetSpec, check_seeds, held_out_sets, is_lens, open_set, training_sets
 from surveycnn.errors import ConfigError, ModelError
 from surveycnn.models.package import find_card
@@ -82,6 +83,7 @@ def run_challenge(config: ChallengeConfig, *, fresh: bool = False, progress: Mes
 def describe(config: ChallengeConfig, specs: list[SetSpec], sets: dict[str, LabelledStamps]) -> dict[str, Any]:
     """The record without its finders: what is measured on."""
     about: dict[str, Any] = {"version": __version__, "output": config.output, "config": config.model_dump(mode="json")}
+    about["definitions"] = DEFINITIONS
     about["sets"] = {}
     for spec in specs:
         y = is_lens(sets[spec.name])
@@ -95,12 +97,12 @@ def describe(config: ChallengeConfig, specs: list[SetSpec], sets: dict[str, Labe
     return about
 
 
-def _opened(spec: SetSpec, config: ChallengeConfig, log: Callable[[str], None]) -> LabelledStamps:
+def _opened(spec: SetSpec, config: ChallengeConfig, log: Log) -> LabelledStamps:
     log(f"set {spec.name}: {spec.n} stamps, mix {spec.mix}, conditions {spec.conditions}, seed {spec.seed}")
     return open_set(spec, config.work_path / "stamps", config.n_workers)
 
 
-def _finders(config: ChallengeConfig, log: Callable[[str], None]) -> Any:
+def _finders(config: ChallengeConfig, log: Log) -> Iterator[Finder]:
     """Our model, then each method as soon as it is trained."""
     from surveycnn.challenge.zoo import METHODS
 
@@ -117,10 +119,10 @@ def _finders(config: ChallengeConfig, log: Callable[[str], None]) -> Any:
 
 
 def _measured(
-    finder: Finder, specs: list[SetSpec], sets: dict[str, LabelledStamps], config: ChallengeConfig, log: Callable[[str], None]
+    finder: Finder, specs: list[SetSpec], sets: dict[str, LabelledStamps], config: ChallengeConfig, log: Log
 ) -> dict[str, Any]:
     """What the record says of a finder."""
-    found: dict[str, Any] = {"title": finder.title, "reference": finder.reference, "prior": finder.prior}
+    found: dict[str, Any] = {name: getattr(finder, name) for name in ("title", "reference", "prior", "n_train")}
     found["published"] = _plain(finder.published)
     found["sets"] = {}
     for spec in specs:
@@ -130,8 +132,8 @@ def _measured(
     return found
 
 
-def _plain(published: Any) -> dict[str, float | None] | None:
-    return None if published is None else {key: getattr(published, key, None) for key in ("auroc", "tpr0", "tpr10")}
+def _plain(published: Any) -> dict[str, Any] | None:
+    return None if published is None else {key: getattr(published, key) for key in ("entry", "auroc", "tpr0", "tpr10")}
 
 
 def _write(folder: Path, record: dict[str, Any]) -> None:
@@ -142,7 +144,7 @@ def _write(folder: Path, record: dict[str, Any]) -> None:
         RECORD: lambda path: path.write_text(text, encoding="utf-8"),
         "challenge.md": lambda path: path.write_text(report.markdown(record), encoding="utf-8"),
     }
-    writers |= {name: lambda path, draw=draw: draw(record, path) for name, draw in plots.PICTURES.items()}
+    writers |= {name: partial(draw, record) for name, draw in plots.PICTURES.items()}
     for name, write in writers.items():
         temporary = folder / f".{name}.part"
         write(temporary)

@@ -22,8 +22,8 @@ def record(make_set):
     found = describe(config, specs, sets)
     rng = np.random.default_rng(0)
     for name, signal in {"poor": 1.0, "surveycnn": 3.0, "blind": np.nan}.items():
-        about = {"title": f"{name} finder", "reference": "somebody", "prior": 0.5}
-        about["published"] = {"auroc": 0.98, "tpr0": 0.09, "tpr10": None} if name == "poor" else None
+        about = {"title": f"{name} finder", "reference": "somebody", "prior": 0.5, "n_train": None if name == "poor" else 1000}
+        about["published"] = {"entry": "CAST", "auroc": 0.98, "tpr0": 0.09, "tpr10": None} if name == "poor" else None
         found["finders"][name] = about | {"sets": {}}
         for spec in specs:
             y = sets[spec.name].labels["is_lens"]
@@ -59,6 +59,7 @@ def test_markdown__main_table_holds_the_metrics_and_what_is_lost(record):
     values = {name: entry["metrics"] for name, entry in record["finders"]["surveycnn"]["sets"].items()}
     assert cells["finder"] == "**surveycnn**" and cells["description"] == "surveycnn finder"
     assert cells["AUROC"].startswith(f"{values['challenge']['auroc']['value']:.3f} [")
+    assert cells["trained on"] == "1,000 stamps"
     drop = values["challenge_shifted"]["tpr_fpr1e3"]["value"] - values["challenge"]["tpr_fpr1e3"]["value"]
     assert cells["shifted: TPR at FPR 1e-3"] == f"{drop:+.3f}" and drop < 0
     assert cells["hard clear AUROC"].startswith(f"{values['hard']['auroc_clear']['value']:.3f}")
@@ -68,7 +69,7 @@ def test_markdown__says_that_the_published_data_differ(record):
     text = report.markdown(record)
     assert "the data differ" in text
     published = {row[0]: row for row in rows(text, "finder | reference")}
-    assert published["poor"][-3:] == ["0.98", "0.09", "-"]
+    assert published["poor"][-4:] == ["CAST", "0.98", "0.09", "-"]
     assert published["surveycnn"][-3:] == ["-", "-", "-"]
 
 
