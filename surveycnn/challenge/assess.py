@@ -19,9 +19,9 @@ PRIORS = (1e-3, 5e-4, 1e-4)
 """Lenses among the galaxies of a survey; 5e-4 as in Euclid Q1, 1e-4 for the ground without any selection."""
 RATES = (1e-2, 1e-3, 1e-4)
 COUNTS = (0, 9, 10)
-THETA_E_EDGES = (0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0)
+THETA_E_EDGES = (0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0)
 """arcsec"""
-ARC_SN_EDGES = (10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 150.0, 300.0)
+ARC_SN_EDGES = (25.0, 35.0, 50.0, 70.0, 100.0, 150.0, 250.0, 500.0, 2500.0)
 N_ROC_POINTS = 200
 
 DEFINITIONS = {

@@ -22,7 +22,7 @@ DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
 SIZE = (8.6, 4.8)
 """inches"""
 DPI = 130
-SN_TICKS = (10, 20, 50, 100, 200)
+SN_TICKS = (30, 50, 100, 200, 500, 1000)
 MIN_OBJECTS = 10
 """Bins with fewer show nothing but their scatter."""
 

@@ -46,7 +46,7 @@ def known_set(n: int, seed: int, prior: float = 1 / 11) -> LabelledStamps:
     rng = np.random.default_rng(seed)
     y = rng.random(n) < prior
     truth = {"kind": np.where(y, "lens", rng.choice(KINDS, n))}
-    for name, low, high in (("theta_e", 0.4, 2.9), ("arc_sn", 10, 290), ("magnification", 2, 12)):
+    for name, low, high in (("theta_e", 0.5, 2.9), ("arc_sn", 25, 290), ("magnification", 2, 12)):
         truth[name] = np.where(y, rng.uniform(low, high, n), np.nan)
     return LabelledStamps("lens", ("g", "r", "i"), rng.random((n, 1, 1, 3), np.float32), {"is_lens": y}, truth)
 
