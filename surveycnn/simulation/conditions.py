@@ -1,8 +1,8 @@
 """Observing conditions: what the atmosphere, the depth and the detector do to a stamp, drawn anew for every stamp and band.
 
 Medians and depths: LSST from the OpSim values in PhotErr and the requirements (delivered seeing 0.7-1.1 arcsec), KiDS
-from Kuijken et al. (2019, A&A 625, A2). PSFs are elliptical Moffat profiles, noise is correlated as on a resampled
-coadd.
+from Kuijken et al. (2019, A&A 625, A2), DES from Abbott et al. (2021, ApJS 255, 20), HSC Wide from Aihara et al. (2019,
+PASJ 71, 114). PSFs are elliptical Moffat profiles, noise is correlated as on a resampled coadd.
 """
 
 from __future__ import annotations
@@ -46,9 +46,46 @@ SURVEYS: dict[str, dict[str, BandConditions]] = {
         "i": BandConditions(0.82, (23.5, 24.2), 19.8),
         "z": BandConditions(0.95, (22.9, 23.5), 18.9),
     },
+    "des": {
+        "g": BandConditions(1.11, (25.1, 25.6), 22.01),
+        "r": BandConditions(0.95, (24.8, 25.3), 21.15),
+        "i": BandConditions(0.88, (24.2, 24.7), 19.89),
+        "z": BandConditions(0.83, (23.4, 23.9), 18.72),
+    },
+    "hsc": {
+        "g": BandConditions(0.79, (26.3, 26.8), 22.2),
+        "r": BandConditions(0.75, (25.9, 26.4), 21.2),
+        "i": BandConditions(0.61, (25.9, 26.3), 20.5),
+        "z": BandConditions(0.68, (25.0, 25.5), 19.5),
+    },
 }
-MIXTURES: dict[str, dict[str, float]] = {"lsst": {"lsst": 1.0}, "kids": {"kids": 1.0}, "wide": {"lsst": 0.7, "kids": 0.3}}
-"""Names that ``conditions=`` takes, as probabilities of the surveys; ``wide`` spans LSST to KiDS."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """A mixture of surveys, as they are or made worse."""
+
+    surveys: dict[str, float]
+    """Probability of each survey."""
+    seeing_factor: float = 1.0
+    """On the seeing of every band."""
+    shallower: float = 0.0
+    """Magnitudes by which the depths are brighter."""
+    pixel_scale: float = PIXEL_SCALE_ARCSEC
+    """arcsec per pixel of the detector; other than 0.2, the stamps are resampled to 0.2."""
+    crowding: float = 1.0
+    """Factor on the counts of neighbours."""
+
+
+_WIDE = {"lsst": 0.4, "kids": 0.25, "des": 0.2, "hsc": 0.15}
+CONDITIONS: dict[str, Conditions] = {
+    **{name: Conditions({name: 1.0}) for name in SURVEYS},
+    "lsst-kids": Conditions({"lsst": 0.7, "kids": 0.3}),
+    "wide": Conditions(_WIDE),
+    "shifted": Conditions(_WIDE, seeing_factor=1.25, shallower=0.4, pixel_scale=0.26, crowding=1.6),
+}
+"""Names that ``conditions=`` takes: ``wide`` spans LSST, KiDS, DES and HSC; ``shifted`` is worse than any training set in seeing,
+depth, sampling and crowding, to see how a model bears it."""
 
 
 @dataclass(frozen=True)
@@ -77,19 +114,23 @@ class Exposure:
     """Multiplicative error of the zero point."""
     sky_residual: float
     """Sky level left after subtraction, nJy per pixel."""
+    pixel_scale: float = PIXEL_SCALE_ARCSEC
+    """arcsec per pixel of the detector."""
+    crowding: float = 1.0
+    """Factor on the counts of neighbours."""
 
 
-def survey_probabilities(conditions: str) -> dict[str, float]:
-    """Surveys that the name `conditions` stands for.
+def find_conditions(name: str) -> Conditions:
+    """The conditions that `name` stands for.
 
     Raises
     ------
     ConfigError
         For an unknown name.
     """
-    if conditions not in MIXTURES:
-        raise ConfigError(f"unknown observing conditions {conditions!r}: choose one of {sorted(MIXTURES)}")
-    return MIXTURES[conditions]
+    if name not in CONDITIONS:
+        raise ConfigError(f"unknown observing conditions {name!r}: choose one of {sorted(CONDITIONS)}")
+    return CONDITIONS[name]
 
 
 def pixel_noise(depth: float, fwhm: float, pixel_scale: float = PIXEL_SCALE_ARCSEC) -> float:
@@ -100,17 +141,20 @@ def pixel_noise(depth: float, fwhm: float, pixel_scale: float = PIXEL_SCALE_ARCS
 
 def draw_exposures(rng: np.random.Generator, conditions: str, bands: Sequence[str]) -> tuple[Exposure, ...]:
     """One draw of the conditions in each band; season and depth are shared by the bands, the rest is not."""
-    probabilities = survey_probabilities(conditions)
-    survey = SURVEYS[str(rng.choice(list(probabilities), p=list(probabilities.values())))]
+    setup = find_conditions(conditions)
+    survey = SURVEYS[str(rng.choice(list(setup.surveys), p=list(setup.surveys.values())))]
     season, progress = rng.normal(0.0, 0.08), rng.uniform()
-    return tuple(_draw_exposure(rng, band, survey[band], season, progress) for band in bands)
+    return tuple(_draw_exposure(rng, band, survey[band], season, progress, setup) for band in bands)
 
 
-def _draw_exposure(rng: np.random.Generator, band: str, typical: BandConditions, season: float, progress: float) -> Exposure:
-    fwhm = float(np.clip(typical.fwhm * np.exp(season + rng.normal(0.0, 0.09)), 0.5, 1.6))
+def _draw_exposure(
+    rng: np.random.Generator, band: str, typical: BandConditions, season: float, progress: float, setup: Conditions
+) -> Exposure:
+    fwhm = setup.seeing_factor * float(np.clip(typical.fwhm * np.exp(season + rng.normal(0.0, 0.09)), 0.5, 1.6))
     shallow, deep = typical.depth
-    sigma = pixel_noise(shallow + progress * (deep - shallow) + rng.normal(0.0, 0.15), fwhm)
-    sky_njy = 10 ** (-0.4 * (typical.sky - AB_ZEROPOINT_NJY)) * PIXEL_SCALE_ARCSEC**2
+    depth = shallow + progress * (deep - shallow) + rng.normal(0.0, 0.15) - setup.shallower
+    sigma = pixel_noise(depth, fwhm, setup.pixel_scale)
+    sky_njy = 10 ** (-0.4 * (typical.sky - AB_ZEROPOINT_NJY)) * setup.pixel_scale**2
     ellipticity, angle = abs(rng.normal(0.0, 0.03)), rng.uniform(0.0, 2.0 * np.pi)
     return Exposure(
         band=band,
@@ -125,6 +169,8 @@ def _draw_exposure(rng: np.random.Generator, band: str, typical: BandConditions,
         shift_x=float(rng.normal(0.0, 0.02)),
         gain=float(10 ** (0.4 * rng.normal(0.0, 0.02))),
         sky_residual=float(rng.normal(0.0, 0.07) * sigma),
+        pixel_scale=setup.pixel_scale,
+        crowding=setup.crowding,
     )
 
 

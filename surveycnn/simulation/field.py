@@ -10,7 +10,7 @@ import numpy as np
 from surveycnn.simulation.conditions import PIXEL_SCALE_ARCSEC, STAMP_PX, Exposure
 from surveycnn.simulation.galaxies import draw_disk, draw_elliptical, smooth_disk
 from surveycnn.simulation.population import Galaxy, counts, draw_galaxy, draw_magnitude, draw_star_fluxes, galaxy_fluxes
-from surveycnn.simulation.render import Component, Layers, sersic
+from surveycnn.simulation.render import Component, Layers, sersic, shear_of
 
 HALF_ARCSEC = STAMP_PX * PIXEL_SCALE_ARCSEC / 2.0
 _BRIGHT, _FAINT = 18.0, 24.8
@@ -34,6 +34,14 @@ def simple_galaxy(
 def star(flux: np.ndarray, y: float, x: float) -> Component:
     """A point source with (band,) fluxes in nJy."""
     return Component(galsim.Gaussian(sigma=1e-3).shift(x, y), flux)
+
+
+def star_spikes(rng: np.random.Generator, flux: np.ndarray) -> list[Component | Layers]:
+    """Four diffraction spikes and a halo of a star of (band,) fluxes at the origin, a few per cent of its light."""
+    start, length = float(rng.uniform(0, 90)), float(rng.uniform(3.0, 9.0))
+    spike = galsim.Exponential(half_light_radius=0.15 * length).shear(shear_of(0.05, 0.0))
+    spikes = [Component(spike.rotate((start + 90.0 * k) * galsim.degrees), 0.015 * flux) for k in range(2)]
+    return [*spikes, Component(galsim.Exponential(half_light_radius=length / 2.0), 0.03 * flux)]
 
 
 def draw_neighbours(

@@ -1,35 +1,27 @@
-"""Galaxy-scale strong lenses: a population of deflectors and sources, ray-traced by lenstronomy, kept where the arcs can be seen.
+"""Galaxy-scale strong lenses: a population of deflectors and sources, ray-traced with the profiles of lenstronomy.
 
 The deflectors and sources follow the discoverable population of LensPop (Collett 2015, ApJ 811, 20): velocity
-dispersions, redshifts, fundamental-plane sizes (Hyde & Bernardi 2009), source sizes and colours. A positive needs a
-magnification and an arc that stand out of the noise: labelling undetectable lenses as positives ruins a finder
-(Canameras et al. 2024, A&A 692, A72, set L6).
+dispersions, redshifts, fundamental-plane sizes (Hyde & Bernardi 2009), source sizes and colours.
+:mod:`surveycnn.simulation.arcs` says which of them can be seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from lenstronomy.LensModel.Profiles.epl import EPL
 from lenstronomy.LensModel.Profiles.sie import SIE
-from scipy.special import gamma
 
-from surveycnn.simulation.conditions import Exposure
-from surveycnn.simulation.cosmology import distance_modulus, einstein_radius, kpc_per_arcsec
+from surveycnn.simulation.cosmology import distance_modulus, kpc_per_arcsec
 from surveycnn.simulation.population import njy
-from surveycnn.simulation.render import Component, Layers, draw_light, sersic
+from surveycnn.simulation.render import Component, sersic
 from surveycnn.simulation.spectra import colours, k_correction
 
-MIN_THETA_E, MAX_THETA_E = 0.6, 2.2
-MIN_MAGNIFICATION = 3.5
-MIN_ARC_SN, MIN_PEAK_SN = 25.0, 4.0
-MIN_CONTRAST = 0.12
-"""Of the brightest pixel of the arcs over the deflector's light at the same place, beyond the noise."""
 _RAY_CELL = 0.05
 """Ray-tracing grid, arcsec."""
-_CELL = 2.0 * _RAY_CELL
+MAP_CELL = 2.0 * _RAY_CELL
 """Grid of the lensed image, on which four rays are averaged, arcsec."""
 
 
@@ -119,18 +111,19 @@ def draw_source(rng: np.random.Generator, theta_e: float, redshift: float) -> So
 def source_brightness(source: Source, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Surface brightness per arcsec2 of a source of unlensed flux 1 at the source-plane positions (y, x), arcsec."""
     dy, dx = y - source.y, x - source.x
-    along = dx * np.cos(source.angle) + dy * np.sin(source.angle)
-    across = -dx * np.sin(source.angle) + dy * np.cos(source.angle)
-    round_radius = source.radius * np.sqrt(source.axis_ratio)
+    cosine, sine = math.cos(source.angle), math.sin(source.angle)  # floats of Python leave single precision as it is
+    round_radius = source.radius * math.sqrt(source.axis_ratio)
+    along, across = dx * cosine + dy * sine, dy * cosine - dx * sine
     elliptic = np.sqrt(along**2 * source.axis_ratio + across**2 / source.axis_ratio + 1e-4) / round_radius
     n = source.sersic_index
     b = 2.0 * n - 1.0 / 3.0 + 0.009876 / n
-    norm = 2.0 * np.pi * n * b ** (-2.0 * n) * np.exp(b) * gamma(2.0 * n)
-    smooth = (1.0 - source.clumps[:, 3].sum()) * np.exp(-b * (elliptic ** (1.0 / n) - 1.0)) / (norm * round_radius**2)
-    for clump_y, clump_x, size, share in source.clumps:
+    norm = 2.0 * math.pi * n * b ** (-2.0 * n) * math.exp(b) * math.gamma(2.0 * n)
+    share_of_disk = float(1.0 - source.clumps[:, 3].sum())
+    smooth = share_of_disk / (norm * round_radius**2) * np.exp(b - b * elliptic ** (1.0 / n))
+    for clump_y, clump_x, size, share in source.clumps.tolist():
         width = max(size * source.radius, 0.02)
         squared = (dy - clump_y * source.radius) ** 2 + (dx - clump_x * source.radius) ** 2
-        smooth = smooth + share * np.exp(-0.5 * squared / width**2) / (2.0 * np.pi * width**2)
+        smooth += share / (2.0 * math.pi * width**2) * np.exp(squared * (-0.5 / width**2))
     return smooth
 
 
@@ -172,88 +165,15 @@ def lens_light(deflector: Deflector, bands: tuple[str, ...], two_components: boo
 
 def lensed_map(rng: np.random.Generator, deflector: Deflector, source: Source, theta_e: float) -> tuple[np.ndarray, float]:
     """Image-plane map (y, x) of a source of unlensed flux 1, and the magnification; mass follows light with scatter."""
-    half = float(np.clip(2.2 * theta_e + 3.0 * source.radius + 0.8, 2.5, 6.2))
-    cells = 4 * int(half / _CELL)
-    axis = (np.arange(cells) - (cells - 1) / 2.0) * _RAY_CELL
+    half = float(np.clip(2.2 * theta_e + 3.0 * source.radius + 0.8, 2.5, 6.4))
+    cells = 4 * int(half / MAP_CELL)
+    axis = ((np.arange(cells) - (cells - 1) / 2.0) * _RAY_CELL).astype(np.float32)
     x, y = np.meshgrid(axis, axis)
     mass_q = float(np.clip(deflector.axis_ratio + rng.normal(0.0, 0.08), 0.35, 0.99))
     mass_angle = deflector.angle + np.radians(rng.normal(0.0, 10.0))
     strength, direction = min(rng.rayleigh(0.03), 0.12), rng.uniform(0.0, 2.0 * np.pi)
     shear = (strength * np.cos(direction), strength * np.sin(direction))
     source_y, source_x = ray_trace(y.ravel(), x.ravel(), theta_e, mass_q, mass_angle, shear=shear)
+    source_y, source_x = source_y.astype(np.float32), source_x.astype(np.float32)
     flux = source_brightness(source, source_y, source_x).reshape(cells // 2, 2, cells // 2, 2).sum(axis=(1, 3)) * _RAY_CELL**2
     return flux.astype(np.float32), float(flux.sum())
-
-
-@dataclass(frozen=True)
-class Lens:
-    """A detectable lens: its light and its truth."""
-
-    light: list[Component | Layers]
-    arcs: Layers
-    truth: dict[str, float]
-
-
-def draw_lens(rng: np.random.Generator, exposures: Sequence[Exposure], *, clear: float = 0.0) -> Lens:
-    """A lens whose arcs are detectable under `exposures`.
-
-    Parameters
-    ----------
-    clear
-        Magnitudes by which the source must be brighter than the limit of detection: for lenses that nobody can miss.
-    """
-    bands = tuple(exposure.band for exposure in exposures)
-    while True:
-        deflector, z_source = draw_deflector(rng), float(np.clip(np.exp(rng.normal(np.log(1.9), 0.4)), 0.5, 3.2))
-        theta_e = einstein_radius(deflector.sigma_v, deflector.redshift, z_source)
-        if not MIN_THETA_E < theta_e < MAX_THETA_E or deflector.mag_i > 22.5:
-            continue
-        source = draw_source(rng, theta_e, z_source)
-        arc_map, magnification = lensed_map(rng, deflector, source, theta_e)
-        if magnification < MIN_MAGNIFICATION:
-            continue
-        tint = colours(source.spectral_type, z_source, bands, source.a_v, reference="g")
-        faintest = _faintest_source(deflector, arc_map, tint, exposures) - clear
-        brightest = 22.0
-        if faintest < brightest + 0.3:
-            continue
-        mag_g = float(brightest + _draw_slope(rng, min(faintest, 27.5) - brightest))
-        arcs = Layers(arc_map[None] / magnification, (magnification * njy(mag_g) * tint)[None], _CELL)
-        light = lens_light(deflector, bands, two_components=rng.uniform() < 0.3)
-        truth = {
-            "theta_e": theta_e,
-            "mag_i": deflector.mag_i,
-            "radius": deflector.radius,
-            "magnification": magnification,
-            "redshift": deflector.redshift,
-            "redshift_source": z_source,
-            "sigma_v": deflector.sigma_v,
-            "mag_source_g": mag_g,
-        }
-        return Lens([*light, arcs], arcs, truth)
-
-
-def _draw_slope(rng: np.random.Generator, span: float, slope: float = 0.22) -> float:
-    """A number in [0, span] with density proportional to 10^(slope x): faint sources are more numerous."""
-    top = 10.0 ** (slope * span)
-    return float(np.log10(1.0 + rng.uniform() * (top - 1.0)) / slope)
-
-
-def _faintest_source(deflector: Deflector, arc_map: np.ndarray, tint: np.ndarray, exposures: Sequence[Exposure]) -> float:
-    """Faintest unlensed g magnitude at which the arcs reach the S/N that a positive needs in the best of g and r.
-
-    The noise is that of the sky and of the deflector at the Einstein ring.
-    """
-    bands = tuple(exposure.band for exposure in exposures)
-    best = -np.inf
-    lens_image = draw_light(lens_light(deflector, bands), exposures[:2])
-    arcs = draw_light([Layers(arc_map[None], tint[None], _CELL)], exposures[:2])
-    for index, exposure in enumerate(exposures[:2]):
-        sigma = np.sqrt(exposure.sigma**2 + exposure.source_variance * np.maximum(lens_image[index], 0.0))
-        per_pixel = arcs[index] / sigma
-        total = np.sqrt((per_pixel[per_pixel > 0] ** 2).sum())
-        # S/N per nJy of unlensed g flux; the light of the deflector hides arcs that are much fainter than itself.
-        contrast = (arcs[index] / (MIN_CONTRAST * lens_image[index] + MIN_PEAK_SN * sigma)).max()
-        needed = max(MIN_ARC_SN / max(total, 1e-12), MIN_PEAK_SN / max(per_pixel.max(), 1e-12), 1.0 / max(contrast, 1e-12))
-        best = max(best, 31.4 - 2.5 * np.log10(needed))
-    return float(best)

@@ -13,9 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from surveycnn.simulation.conditions import Exposure
-from surveycnn.simulation.field import draw_neighbours, star
+from surveycnn.simulation.field import draw_neighbours, star, star_spikes
 from surveycnn.simulation.galaxies import EDGE_ON_DEG, Structure, draw_structure, galaxy_light
-from surveycnn.simulation.lens_task import star_spikes
 from surveycnn.simulation.population import Galaxy, draw_galaxy, draw_magnitude, draw_star_fluxes, njy
 from surveycnn.simulation.render import Stamp, draw_light
 

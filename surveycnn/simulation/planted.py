@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from surveycnn.simulation.arcs import Lens, draw_lens
 from surveycnn.simulation.conditions import PIXEL_SCALE_ARCSEC, Exposure
 from surveycnn.simulation.encounters import run_encounter
 from surveycnn.simulation.field import simple_galaxy, star
 from surveycnn.simulation.galaxies import draw_structure, galaxy_light
-from surveycnn.simulation.lenses import Lens, draw_lens
 from surveycnn.simulation.merger_task import View, draw_view, encounter_light
 from surveycnn.simulation.population import Galaxy, counts, draw_galaxy, draw_magnitude, draw_star_fluxes
 from surveycnn.simulation.render import Component, Layers

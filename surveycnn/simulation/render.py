@@ -70,17 +70,23 @@ def draw_light(
     light: Sequence[Component | Layers],
     exposures: Sequence[Exposure],
     *,
-    size: int = STAMP_PX,
-    scale: float = PIXEL_SCALE_ARCSEC,
+    size: int | None = None,
+    scale: float | None = None,
     centre: tuple[float, float] = (0.0, 0.0),
 ) -> np.ndarray:
     """Image (band, y, x) float32 in nJy without noise.
 
     Parameters
     ----------
+    size
+        Pixels along a side; None takes those of a stamp, with a margin to resample it where the detector has other pixels.
+    scale
+        arcsec per pixel; None takes that of the exposures.
     centre
         (y, x) in pixels of the sky's origin from the middle of the image.
     """
+    scale = exposures[0].pixel_scale if scale is None else scale
+    size = stamp_size_of(scale) if size is None else size
     if not light:
         return np.zeros((len(exposures), size, size), np.float32)
     # Steps of a twentieth: stamps of like seeing share a grid.
@@ -93,6 +99,13 @@ def draw_light(
         psf *= grid.pixel
         sky[index] *= psf
     return images_of(sky, grid, centre)
+
+
+def stamp_size_of(scale: float) -> int:
+    """Even number of pixels of `scale` arcsec that hold a stamp, and what its resampling reads beside it."""
+    if scale == PIXEL_SCALE_ARCSEC:
+        return STAMP_PX
+    return 2 * int(np.ceil((STAMP_PX * PIXEL_SCALE_ARCSEC / scale + 6.0) / 2.0))
 
 
 def _add_part(sky: np.ndarray, part: Component | Layers, grid: KGrid) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 
 from surveycnn.errors import ConfigError, InputError
-from surveycnn.simulation.conditions import Exposure, draw_exposures, survey_probabilities
+from surveycnn.simulation.conditions import PIXEL_SCALE_ARCSEC, STAMP_PX, Exposure, draw_exposures, find_conditions
 from surveycnn.simulation.encounters import encounter_number
 from surveycnn.simulation.field import add_defects
-from surveycnn.simulation.lens_task import lens_stamp
+from surveycnn.simulation.lens_task import MIXES, lens_stamp
 from surveycnn.simulation.merger_task import merger_stamp
 from surveycnn.simulation.morphology_task import morphology_stamp
 from surveycnn.simulation.photoz_task import photoz_stamp
 from surveycnn.simulation.render import Stamp, observe
+from surveycnn.sources.stamps import cut_stamps
 
 GRI = ("g", "r", "i")
 GRIZ = ("g", "r", "i", "z")
+TRAIN_MIX = "train"
 _MAX_CENTRE_SHIFT_PX = 1.0
 
 
@@ -36,10 +38,12 @@ class Task:
     """Part of the seed: two tasks with one seed share nothing."""
     group: int = 1
     """Stamps that are made together, from one encounter of galaxies."""
+    mixes: tuple[str, ...] = (TRAIN_MIX,)
+    """Names of the mixes of kinds that can be drawn."""
 
 
 TASKS: dict[str, Task] = {
-    "lens": Task(GRI, lens_stamp, 1),
+    "lens": Task(GRI, lens_stamp, 1, mixes=tuple(MIXES)),
     "morphology": Task(GRI, morphology_stamp, 2),
     "merger": Task(GRI, merger_stamp, 3, group=32),
     "photoz": Task(GRIZ, photoz_stamp, 4),
@@ -90,43 +94,55 @@ class StampSet:
             return cls(str(file["task"]), file["stamps"], tuple(str(band) for band in file["bands"]), labels, truth)
 
 
-def simulate_stamps(task: str, n: int, *, seed: int, conditions: str = "wide", n_workers: int = 1) -> StampSet:
-    """`n` labelled stamps of a task; stamp k depends on (task, seed, conditions, k) alone.
+def simulate_stamps(
+    task: str, n: int, *, seed: int, conditions: str = "wide", mix: str = TRAIN_MIX, n_workers: int = 1
+) -> StampSet:
+    """`n` labelled stamps of a task; stamp k depends on (task, seed, conditions, mix, k) alone.
 
     Parameters
     ----------
     task
         lens, morphology, merger or photoz.
     conditions
-        lsst, kids, or wide, a mixture of the two.
+        Name of observing conditions: wide, lsst, kids, des, hsc, lsst-kids or shifted.
+    mix
+        Which kinds of objects: train, and for lenses survey, hard and lenses too.
     n_workers
         Processes; the result is the same for any number.
 
     Raises
     ------
     ConfigError
-        For an unknown task or unknown conditions, or numbers below zero.
+        For an unknown task, mix or conditions, or numbers below zero.
     """
-    _check(task, n, seed, conditions, n_workers)
+    return join_parts(task, list(simulate_parts(task, n, seed=seed, conditions=conditions, mix=mix, n_workers=n_workers)))
+
+
+def simulate_parts(
+    task: str, n: int, *, seed: int, conditions: str = "wide", mix: str = TRAIN_MIX, n_workers: int = 1
+) -> Iterator[StampSet]:
+    """The same in pieces of some hundred stamps, in order: a long set need not be held in memory."""
+    _check(task, n, seed, conditions, mix, n_workers)
     chunk = _chunk_size(TASKS[task].group, n, n_workers)
     starts = range(0, n, chunk)
-    jobs = [(task, start, min(start + chunk, n), seed, conditions) for start in starts]
+    jobs = [(task, start, min(start + chunk, n), seed, conditions, mix) for start in starts]
     if n_workers == 1 or len(jobs) <= 1:
-        parts = [_simulate_range(*job) for job in jobs]
-    else:
-        # Spawned, not forked: the caller may hold threads of TensorFlow or Dask.
-        with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
-            parts = list(pool.map(_simulate_range, *zip(*jobs, strict=True)))
-    return _concatenate(task, parts)
+        yield from (_simulate_range(*job) for job in jobs)
+        return
+    # Spawned, not forked: the caller may hold threads of TensorFlow or Dask.
+    with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_simulate_range, *zip(*jobs, strict=True))
 
 
-def _check(task: str, n: int, seed: int, conditions: str, n_workers: int) -> None:
+def _check(task: str, n: int, seed: int, conditions: str, mix: str, n_workers: int) -> None:
     if task not in TASKS:
         raise ConfigError(f"unknown task {task!r}: choose one of {sorted(TASKS)}")
+    if mix not in TASKS[task].mixes:
+        raise ConfigError(f"unknown mix {mix!r} of the task {task!r}: choose one of {sorted(TASKS[task].mixes)}")
     if n < 1 or n_workers < 1 or seed < 0:
         given = f"n={n!r}, seed={seed!r}, n_workers={n_workers!r}"
         raise ConfigError(f"cannot simulate stamps with {given}: n and n_workers start at 1, seed at 0")
-    survey_probabilities(conditions)
+    find_conditions(conditions)
 
 
 def _chunk_size(group: int, n: int, n_workers: int) -> int:
@@ -135,36 +151,47 @@ def _chunk_size(group: int, n: int, n_workers: int) -> int:
     return max(group, wanted // group * group)
 
 
-@dataclass(frozen=True)
-class _Range:
-    stamps: np.ndarray
-    labels: dict[str, np.ndarray]
-    truth: dict[str, np.ndarray]
+def _simulate_range(task: str, start: int, stop: int, seed: int, conditions: str, mix: str) -> StampSet:
+    made = [_simulate_one(task, index, seed, conditions, mix) for index in range(start, stop)]
+    labels, truth = _columns([labels for _, labels, _ in made]), _columns([truth for _, _, truth in made])
+    return StampSet(task, np.stack([stamp for stamp, _, _ in made]), TASKS[task].bands, labels, truth)
 
 
-def _simulate_range(task: str, start: int, stop: int, seed: int, conditions: str) -> _Range:
-    made = [_simulate_one(task, index, seed, conditions) for index in range(start, stop)]
-    return _Range(
-        np.stack([stamp for stamp, _, _ in made]),
-        _columns([labels for _, labels, _ in made]),
-        _columns([truth for _, _, truth in made]),
-    )
-
-
-def _simulate_one(task: str, index: int, seed: int, conditions: str) -> Stamp:
+def _simulate_one(task: str, index: int, seed: int, conditions: str, mix: str = TRAIN_MIX) -> Stamp:
     """Observed stamp (y, x, band), labels and truth number `index`."""
     spec = TASKS[task]
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(spec.code, 0, index)))
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(spec.code, spec.mixes.index(mix), index)))
     exposures = draw_exposures(rng, conditions, spec.bands)
     centre = tuple(rng.uniform(-_MAX_CENTRE_SHIFT_PX, _MAX_CENTRE_SHIFT_PX, 2))
-    if spec.group == 1:
-        model, labels, truth = spec.draw(rng, exposures, centre)
-    else:
-        number = index // spec.group
-        model, labels, truth = spec.draw(rng, exposures, centre, encounter_number(seed, spec.code, number), number)
+    model, labels, truth = _draw(rng, spec, exposures, centre, seed, index, mix)
     image = add_defects(rng, observe(rng, model, exposures), exposures)
     total = model.sum(axis=(1, 2))
-    return np.moveaxis(image, 0, -1).astype(np.float32), labels, truth | _conditions_truth(exposures, total)
+    return _at_model_scale(image, exposures[0].pixel_scale), labels, truth | _conditions_truth(exposures, total)
+
+
+def _draw(
+    rng: np.random.Generator,
+    spec: Task,
+    exposures: tuple[Exposure, ...],
+    centre: tuple[float, ...],
+    seed: int,
+    index: int,
+    mix: str,
+) -> Stamp:
+    if len(spec.mixes) > 1:
+        return spec.draw(rng, exposures, centre, mix=mix)
+    if spec.group == 1:
+        return spec.draw(rng, exposures, centre)
+    number = index // spec.group
+    return spec.draw(rng, exposures, centre, encounter_number(seed, spec.code, number), number)
+
+
+def _at_model_scale(image: np.ndarray, pixel_scale: float) -> np.ndarray:
+    """Stamp (y, x, band) float32 of 64 pixels of 0.2 arcsec from an image (band, y, x), resampled as the pipeline does it."""
+    if pixel_scale == PIXEL_SCALE_ARCSEC:
+        return np.moveaxis(image, 0, -1).astype(np.float32)
+    middle = np.array([(length - 1) / 2.0 for length in image.shape[1:]])
+    return cut_stamps(image.astype(np.float32), middle[:1], middle[1:], STAMP_PX, PIXEL_SCALE_ARCSEC / pixel_scale)[0]
 
 
 def _conditions_truth(exposures: tuple[Exposure, ...], total: np.ndarray) -> dict[str, object]:
@@ -180,9 +207,13 @@ def _columns(rows: list[dict]) -> dict[str, np.ndarray]:
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
-def _concatenate(task: str, parts: list[_Range]) -> StampSet:
-    def join(columns: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        return {name: np.concatenate([part[name] for part in columns]) for name in columns[0]}
-
+def join_parts(task: str, parts: list[StampSet]) -> StampSet:
+    """One set of the pieces of :func:`simulate_parts`."""
     stamps = np.concatenate([part.stamps for part in parts])
-    return StampSet(task, stamps, TASKS[task].bands, join([p.labels for p in parts]), join([p.truth for p in parts]))
+    labels = join_columns([part.labels for part in parts])
+    return StampSet(task, stamps, TASKS[task].bands, labels, join_columns([part.truth for part in parts]))
+
+
+def join_columns(columns: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Columns of several pieces, one after the other."""
+    return {name: np.concatenate([piece[name] for piece in columns]) for name in columns[0]}

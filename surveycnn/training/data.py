@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from surveycnn.inference.scaling import scale_stamps
 from surveycnn.models.backend import import_keras
 from surveycnn.models.card import Card
 from surveycnn.models.morphology import QUESTIONS
+
+Log = Callable[[str], None]
 
 MAX_SHIFT_PX = 2
 EXTRA_NOISE = 0.7
@@ -37,25 +40,48 @@ class LabelledStamps:
         return len(self.stamps)
 
 
-def simulated(task: str, n: int, *, seed: int, conditions: str, folder: Path, n_workers: int = 1) -> LabelledStamps:
+def simulated(
+    task: str, n: int, *, seed: int, conditions: str, folder: Path, mix: str = "train", n_workers: int = 1, log: Log | None = None
+) -> LabelledStamps:
     """Simulated stamps, kept under `folder` and read from there the next time."""
-    home = folder / f"{task}-{conditions}-seed{seed}-n{n}"
+    home = folder / f"{task}-{mix}-{conditions}-seed{seed}-n{n}"
     if not (home / "set.json").is_file():
-        from surveycnn.simulation.stamps import simulate_stamps
+        from surveycnn.simulation.stamps import simulate_parts
 
-        drawn = simulate_stamps(task, n, seed=seed, conditions=conditions, n_workers=n_workers)
-        write_set(home, LabelledStamps(task, tuple(drawn.bands), drawn.stamps, dict(drawn.labels), dict(drawn.truth)))
+        if log:
+            log(f"{task}: simulating {n} stamps, mix {mix}, conditions {conditions}, seed {seed}")
+        parts = simulate_parts(task, n, seed=seed, conditions=conditions, mix=mix, n_workers=n_workers)
+        write_parts(home, n, ((task, part.bands, part.stamps, part.labels, part.truth) for part in parts))
     return read_set(home)
+
+
+Part = tuple[str, tuple[str, ...], np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]
+"""Task, bands, stamps, labels and truth of a piece of a set."""
 
 
 def write_set(home: Path, data: LabelledStamps) -> None:
     """Write a set into the folder `home`; ``set.json`` comes last and marks it complete."""
+    write_parts(home, len(data), [(data.task, data.bands, data.stamps, data.labels, data.truth)])
+
+
+def write_parts(home: Path, n: int, parts: Iterable[Part]) -> None:
+    """The same for a set of `n` stamps that comes in pieces: no more than one of them is in memory."""
     home.mkdir(parents=True, exist_ok=True)
-    np.save(home / "stamps.npy", data.stamps)
-    for part in ("labels", "truth"):
-        np.savez(home / f"{part}.npz", **getattr(data, part))
+    stamps, done, columns = None, 0, []
+    for task, bands, piece, labels, truth in parts:
+        if stamps is None:
+            stamps = np.lib.format.open_memmap(home / "stamps.npy", "w+", piece.dtype, (n, *piece.shape[1:]))
+        stamps[done : done + len(piece)] = piece
+        done += len(piece)
+        columns.append({"labels": labels, "truth": truth})
+    if stamps is None or done != n:
+        raise ValueError(f"{done} stamps came for a set of {n}")
+    stamps.flush()
+    for kind in ("labels", "truth"):
+        joined = {name: np.concatenate([piece[kind][name] for piece in columns]) for name in columns[0][kind]}
+        np.savez(home / f"{kind}.npz", **joined)
     temporary = home / "set.json.part"
-    temporary.write_text(json.dumps({"task": data.task, "bands": data.bands}))
+    temporary.write_text(json.dumps({"task": task, "bands": bands}))
     os.replace(temporary, home / "set.json")
 
 

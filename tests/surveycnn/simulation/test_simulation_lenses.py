@@ -1,19 +1,19 @@
 import numpy as np
 import pytest
 
-from surveycnn.simulation.conditions import draw_exposures
-from surveycnn.simulation.cosmology import einstein_radius
-from surveycnn.simulation.lens_task import KINDS, draw_negative
-from surveycnn.simulation.lenses import (
+from surveycnn.simulation.arcs import (
     MAX_THETA_E,
+    MIN_ARC_SN,
     MIN_MAGNIFICATION,
     MIN_PEAK_SN,
     MIN_THETA_E,
-    Source,
     draw_lens,
-    ray_trace,
-    source_brightness,
+    visibility,
 )
+from surveycnn.simulation.conditions import draw_exposures
+from surveycnn.simulation.confusers import REARRANGED, SURVEYED, confuser_light
+from surveycnn.simulation.cosmology import einstein_radius
+from surveycnn.simulation.lenses import Source, ray_trace, source_brightness
 from surveycnn.simulation.render import draw_light
 
 GRI = ("g", "r", "i")
@@ -81,9 +81,40 @@ def test_draw_lens__arcs_stand_at_the_einstein_radius():
     assert 0.8 < np.median(ratios) < 1.5
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "lens"])
-def test_draw_negative__every_kind_can_be_drawn(kind):
+def test_draw_lens__truth_is_that_of_the_image():
+    for seed in range(3):
+        exposures = draw_exposures(np.random.default_rng(seed), "wide", GRI)
+        lens = draw_lens(np.random.default_rng(seed), exposures)
+        np.testing.assert_allclose(lens.image, draw_light(lens.light, exposures), atol=2e-3 * lens.image.max())
+        seen = visibility(draw_light(lens.deflector_light, exposures), draw_light([lens.arcs], exposures), exposures)
+        assert lens.truth["is_detectable"] and lens.truth["arc_sn"] >= MIN_ARC_SN * (1 - 1e-6)
+        assert seen.total_sn == pytest.approx(lens.truth["arc_sn"], rel=1e-2)
+
+
+def test_draw_lens__the_whole_population_holds_what_cannot_be_seen():
+    lenses = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        lenses.append(draw_lens(rng, draw_exposures(rng, "wide", GRI), detectable=False).truth)
+    faint = [truth for truth in lenses if not truth["is_detectable"]]
+    assert 5 < len(faint) < 30
+    assert np.median([truth["arc_sn"] for truth in faint]) < MIN_ARC_SN
+
+
+@pytest.mark.parametrize("kind", [*REARRANGED, *SURVEYED])
+def test_confuser_light__every_kind_can_be_drawn(kind):
     rng = np.random.default_rng(6)
     exposures = draw_exposures(rng, "lsst", GRI)
-    image = draw_light(draw_negative(rng, kind, GRI), exposures)
+    image = draw_light(confuser_light(rng, kind, draw_lens(rng, exposures), GRI), exposures)
     assert np.isfinite(image).all() and image.sum() > 0.0
+
+
+@pytest.mark.parametrize("kind", REARRANGED)
+def test_confuser_light__rearranged_keeps_the_very_light(kind):
+    """Flux of every band, and the deflector itself."""
+    rng = np.random.default_rng(4)
+    lens = draw_lens(rng, draw_exposures(rng, "lsst", GRI))
+    light = confuser_light(rng, kind, lens, GRI)
+    assert light[: len(lens.deflector_light)] == lens.deflector_light
+    total = np.sum([np.atleast_2d(part.flux).sum(axis=0) for part in light], axis=0)
+    np.testing.assert_allclose(total, lens.deflector_flux + lens.arc_flux, rtol=1e-6)
