@@ -61,8 +61,9 @@ class Finder(Protocol):
 class ModelFinder:
     """A lens model package through the predictor that users get."""
 
-    published = None
+    published: Any = None
     reference = "this package"
+    n_train: int | None
 
     def __init__(self, name_or_path: str):
         folder = package_folder(name_or_path)

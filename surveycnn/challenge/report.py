@@ -39,8 +39,12 @@ DATA_DIFFER = (
 
 
 def finders_in_order(record: Record) -> list[str]:
-    """Names, the highest true positive rate at a false positive rate of 1e-3 first."""
-    return sorted(record["finders"], key=lambda name: -(_value(record, name, "challenge", "tpr_fpr1e3") or 0.0))
+    """Names, the highest true positive rate at a false positive rate of 1e-3 first, then the highest AUROC."""
+
+    def merits(name: str) -> tuple[float, ...]:
+        return tuple(_value(record, name, "challenge", key) or 0.0 for key in ("tpr_fpr1e3", "auroc"))
+
+    return sorted(record["finders"], key=merits, reverse=True)
 
 
 def summary(record: Record) -> str:
