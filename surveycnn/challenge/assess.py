@@ -25,7 +25,8 @@ ARC_SN_EDGES = (25.0, 35.0, 50.0, 70.0, 100.0, 150.0, 250.0, 500.0, 2500.0)
 N_ROC_POINTS = 200
 
 DEFINITIONS = {
-    "metrics": "each with its own definition; intervals: 16 to 84 % of resampled sets, positives and negatives drawn apart",
+    "metrics": "each with its own definition; intervals: 16 to 84 % of resampled sets, positives and negatives drawn apart; "
+    "those of calibration errors lie high in small sets, as resampling adds scatter to every bin",
     "roc": "largest true positive rate at about 200 false positive rates",
     "operating_points": "selected: score above the threshold, which is the best negative that is not allowed; "
     "purity = TPR prior / (TPR prior + FPR (1 - prior)), and the same with the 95 % upper limit of FPR (Clopper & Pearson 1934)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from surveycnn.training.finder_metrics import CLEAR_ARC_SN, CLEAR_MAGNIFICATION
@@ -165,13 +166,21 @@ def _cells(record: Record, name: str, *, interval: bool) -> list[str]:
     for column in _columns(record):
         _, _, place, key = column
         if column in CHANGES:
-            before, after = (_value(record, name, where, key) for where in (place, f"{place}_shifted"))
-            cells.append(MISSING if before is None or after is None else f"{after - before:+.3f}")
+            cells.append(_change(record, name, place, key, error=interval))
             continue
         metric = record["finders"][name]["sets"][place]["metrics"].get(key)
         bounds = f" [{metric['interval'][0]:.3f}, {metric['interval'][1]:.3f}]" if interval and metric else ""
         cells.append(_text(_value(record, name, place, key)) + bounds)
     return cells
+
+
+def _change(record: Record, name: str, place: str, key: str, *, error: bool) -> str:
+    """What the shifted set changes, with its error: the two sets are independent."""
+    metrics = [record["finders"][name]["sets"][where]["metrics"].get(key) for where in (place, f"{place}_shifted")]
+    if None in metrics:
+        return MISSING
+    widths = [(metric["interval"][1] - metric["interval"][0]) / 2 for metric in metrics]
+    return f"{metrics[1]['value'] - metrics[0]['value']:+.3f}" + (f" ± {math.hypot(*widths):.3f}" if error else "")
 
 
 def _value(record: Record, name: str, place: str, key: str) -> float | None:

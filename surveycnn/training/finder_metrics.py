@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Literal
 
 import numpy as np
 
@@ -31,7 +30,7 @@ def lens_metrics(
     prior: float,
     *,
     prefix: str = "",
-    mix: Literal["survey", "hard"] = "survey",
+    mix: str = "survey",
 ) -> dict[str, Metric]:
     """Metrics of a finder on a set of the simulation, each name with `prefix` before it.
 
