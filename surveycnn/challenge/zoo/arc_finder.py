@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from surveycnn.challenge.zoo.lens_light import subtract_lens
 from surveycnn.challenge.zoo.linear import fit_logistic, logits, with_squares
-from surveycnn.challenge.zoo.method import Finder, Log, Published, in_chunks, softplus
+from surveycnn.challenge.zoo.method import Finder, Log, Published, Rows, in_chunks, softplus
 from surveycnn.challenge.zoo.pixels import filled, lens_centre, noise_of, radius_of
 from surveycnn.challenge.zoo.regions import Regions, find_regions, measure_regions, sum_in_regions, sum_per_stamp
 from surveycnn.training.data import LabelledStamps
@@ -37,9 +37,7 @@ class ArcFinder(Finder):
     def __init__(self, *, n_train: int = 20_000) -> None:
         super().__init__(n_train=n_train)
 
-    def learn(
-        self, stamps: np.ndarray, is_lens: np.ndarray, valid: LabelledStamps, *, seed: int, log: Log
-    ) -> dict[str, np.ndarray]:
+    def learn(self, stamps: Rows, is_lens: np.ndarray, valid: LabelledStamps, *, seed: int, log: Log) -> dict[str, np.ndarray]:
         """The weights of the regression; a stamp without an object takes part with features of 0."""
         measured, valid_measured = (in_chunks(part, measure_arcs) for part in (stamps, valid.stamps))
         log(f"{self.name}: objects beside the lens in {np.mean(measured[:, 0] > 0):.0%} of the stamps")

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from surveycnn.challenge.zoo.linear import fit_logistic, logits
-from surveycnn.challenge.zoo.method import Finder, Log, Published, in_chunks
+from surveycnn.challenge.zoo.method import Finder, Log, Published, Rows, in_chunks
 from surveycnn.challenge.zoo.pixels import stretched
 from surveycnn.training.data import LabelledStamps
 
@@ -33,9 +33,7 @@ class EdgesLogistic(Finder):
         super().__init__(n_train=n_train)
         self.cell_px = self.checked("cell_px", cell_px)
 
-    def learn(
-        self, stamps: np.ndarray, is_lens: np.ndarray, valid: LabelledStamps, *, seed: int, log: Log
-    ) -> dict[str, np.ndarray]:
+    def learn(self, stamps: Rows, is_lens: np.ndarray, valid: LabelledStamps, *, seed: int, log: Log) -> dict[str, np.ndarray]:
         """The weights of the regression; its penalty is the best one on the validation set."""
         features, valid_features = (in_chunks(part, self._features) for part in (stamps, valid.stamps))
         return fit_logistic(features, is_lens, valid_features, np.asarray(valid.labels["is_lens"], bool))

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import fft, sparse
 
 from surveycnn.challenge.zoo.linear import standardisation
-from surveycnn.challenge.zoo.method import Finder, Log, Published, in_chunks
+from surveycnn.challenge.zoo.method import Finder, Log, Published, Rows, in_chunks
 from surveycnn.challenge.zoo.pixels import stretched
 from surveycnn.training.data import LabelledStamps
 
@@ -43,9 +43,7 @@ class GaborSVM(Finder):
         super().__init__(n_train=n_train)
         self.n_kernel = self.checked("n_kernel", n_kernel)
 
-    def learn(
-        self, stamps: np.ndarray, is_lens: np.ndarray, valid: LabelledStamps, *, seed: int, log: Log
-    ) -> dict[str, np.ndarray]:
+    def learn(self, stamps: Rows, is_lens: np.ndarray, valid: LabelledStamps, *, seed: int, log: Log) -> dict[str, np.ndarray]:
         """Kernel and hyperplane; width and penalty are the best ones on the validation set."""
         from sklearn.metrics import roc_auc_score
 

@@ -53,6 +53,21 @@ class Method(Protocol):
         """Scores (object,) float64, higher = more like a lens, of stamps (object, y, x, band) in nJy, NaN = no data."""
 
 
+class Rows:
+    """Some rows of a set of stamps, read where they lie as they are asked for."""
+
+    def __init__(self, stamps: np.ndarray, members: np.ndarray) -> None:
+        self._stamps, self._members = stamps, members
+        self.shape: tuple[int, ...] = (len(members), *stamps.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        """Stamps (object, y, x, band) float32 of a slice, or of ascending numbers."""
+        return np.asarray(self._stamps[self._members[rows]], np.float32)
+
+
 class Finder(ABC):
     """A method whose state after the training is a handful of arrays, kept under a hash of everything that it came from.
 
@@ -81,9 +96,7 @@ class Finder(ABC):
         return value
 
     @abstractmethod
-    def learn(
-        self, stamps: np.ndarray, is_lens: np.ndarray, valid: LabelledStamps, *, seed: int, log: Log
-    ) -> dict[str, np.ndarray]:
+    def learn(self, stamps: Rows, is_lens: np.ndarray, valid: LabelledStamps, *, seed: int, log: Log) -> dict[str, np.ndarray]:
         """What the method takes from training stamps (object, y, x, band) nJy with NaN and labels (object,) bool."""
 
     @abstractmethod
@@ -114,7 +127,7 @@ class Finder(ABC):
         started = time.monotonic()
         members = np.sort(np.random.default_rng([seed, 1]).permutation(len(train))[: self.n_train])
         is_lens = np.asarray(train.labels["is_lens"], bool)[members]
-        self._state = self.learn(np.asarray(train.stamps[members], np.float32), is_lens, valid, seed=seed, log=log)
+        self._state = self.learn(Rows(train.stamps, members), is_lens, valid, seed=seed, log=log)
         _write(kept, self._state)
         log(f"{self.name}: trained on {len(members)} stamps in {time.monotonic() - started:.0f} s")
 
@@ -145,7 +158,7 @@ class Finder(ABC):
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def in_chunks(stamps: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def in_chunks(stamps: np.ndarray | Rows, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Rows of `function` for all stamps, `CHUNK` at a time in float32."""
     starts = range(0, len(stamps), CHUNK)
     if not starts:
@@ -155,8 +168,9 @@ def in_chunks(stamps: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) 
 
 def check_stamps(stamps: np.ndarray) -> None:
     """Raise an InputError unless the shape is (object, y, x, band) with the three bands."""
-    if stamps.ndim != 4 or stamps.shape[3] != len(BANDS):
-        raise InputError(f"stamps have the shape {stamps.shape}, expected (object, y, x, 3) with the bands {', '.join(BANDS)}")
+    shape = tuple(stamps.shape)
+    if len(shape) != 4 or shape[3] != len(BANDS):
+        raise InputError(f"stamps have the shape {shape}, expected (object, y, x, 3) with the bands {', '.join(BANDS)}")
 
 
 def softplus(x: np.ndarray) -> np.ndarray:

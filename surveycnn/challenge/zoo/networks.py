@@ -1,4 +1,4 @@
-"""What the two networks share: batches, a training with steps down in the rate, and logits in float64."""
+"""What the two networks share: batches, the training, and logits in float64."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from surveycnn.challenge.zoo.method import Finder, Log
+from surveycnn.challenge.zoo.method import Finder, Log, Rows
 from surveycnn.challenge.zoo.pixels import filled, noise_of
 from surveycnn.inference.engines import Engine, make_engine, resolve_kind
 from surveycnn.models.backend import import_keras
 from surveycnn.training.data import LabelledStamps
 
+N_FOR_NOISE = 1000
 SCORING_BATCH = 128
 """Divides the chunks of the scoring, so that only the last batch of a set is filled up."""
 
@@ -43,19 +44,19 @@ class NetworkFinder(Finder):
     def augment(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Prepared stamps as the training sees them this time."""
 
-    def learn(
-        self, stamps: np.ndarray, is_lens: np.ndarray, valid: LabelledStamps, *, seed: int, log: Log
-    ) -> dict[str, np.ndarray]:
+    def rates(self, n_steps: int) -> Any:
+        """Learning rates over `n_steps` batches as Keras takes them: a cosine from `rate` to zero."""
+        return import_keras().optimizers.schedules.CosineDecay(self.rate, n_steps)
+
+    def learn(self, stamps: Rows, is_lens: np.ndarray, valid: LabelledStamps, *, seed: int, log: Log) -> dict[str, np.ndarray]:
         """The weights and the noise of the training set that scales the stamps."""
         keras = import_keras()
         keras.utils.set_random_seed(seed)
-        noise = np.median(noise_of(stamps), axis=0).astype(np.float32)
+        noise = np.median(noise_of(stamps[:N_FOR_NOISE]), axis=0).astype(np.float32)
         model = self.build(stamps.shape[1:], self.dtype)
         n_steps = max(1, len(stamps) // self.batch_size) * self.epochs
-        steps = [max(1, n_steps * third // 3) for third in (1, 2)]
-        rates = keras.optimizers.schedules.PiecewiseConstantDecay(steps, [self.rate, self.rate / 10, self.rate / 100])
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.Adam(rates), loss, jit_compile=False)  # XLA is slower on a CPU
+        model.compile(keras.optimizers.Adam(self.rates(n_steps)), loss, jit_compile=False)  # XLA is slower on a CPU
         for epoch in range(self.epochs):
             started = time.monotonic()
             batches = self._batches(stamps, is_lens, noise, [seed, epoch])
@@ -86,7 +87,7 @@ class NetworkFinder(Finder):
             self._scorer = (id(state), make_engine(resolve_kind("auto"), features, batch_size=SCORING_BATCH))
         return self._scorer[1]
 
-    def _batches(self, stamps: np.ndarray, is_lens: np.ndarray, noise: np.ndarray, seed: list[int]) -> Any:
+    def _batches(self, stamps: Rows, is_lens: np.ndarray, noise: np.ndarray, seed: list[int]) -> Any:
         """Keras dataset of one epoch; a batch depends on the seed and its number alone."""
         base: Any = import_keras().utils.PyDataset
         order = np.random.default_rng(seed).permutation(len(stamps))
@@ -97,7 +98,7 @@ class NetworkFinder(Finder):
                 return len(order) // size
 
             def __getitem__(batches, number: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: N805
-                members = order[number * size : (number + 1) * size]
+                members = np.sort(order[number * size : (number + 1) * size])
                 rng = np.random.default_rng([*seed, number])
                 images = self.prepare(filled(stamps[members]), noise)
                 return self.augment(images, rng), is_lens[members, None].astype(np.float32)
