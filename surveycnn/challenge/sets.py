@@ -16,8 +16,8 @@ from surveycnn.challenge.config import ChallengeConfig
 from surveycnn.errors import ConfigError
 from surveycnn.models.card import Card
 from surveycnn.training.data import LabelledStamps, simulated
+from surveycnn.training.held_out import SHIFTED, n_shifted
 
-SHIFTED = "shifted"
 CHUNK = 2000
 """Stamps that are in memory at a time: 100 MB."""
 TRAINING_SEEDS = 20
@@ -53,7 +53,8 @@ def held_out_sets(config: ChallengeConfig) -> list[SetSpec]:
     """What all finders are measured on: the challenge and the hard set, and both again as a worse survey sees them."""
     found = []
     for offset, (suffix, conditions) in enumerate((("", config.conditions), ("_shifted", SHIFTED))[: 1 + config.shifted]):
-        found.append(SetSpec(f"challenge{suffix}", "survey", conditions, config.n_challenge, config.seed + 10 + 2 * offset))
+        n = config.n_challenge if conditions != SHIFTED else n_shifted(config.n_challenge)
+        found.append(SetSpec(f"challenge{suffix}", "survey", conditions, n, config.seed + 10 + 2 * offset))
         found.append(SetSpec(f"hard{suffix}", "hard", conditions, config.n_hard, config.seed + 11 + 2 * offset))
     return found
 

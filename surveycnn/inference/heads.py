@@ -50,7 +50,10 @@ def mixture_parameters(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 def _lens(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:
     score, prob = calibrated(card, raw[:, 0])
-    return {"lens_logit": raw[:, 0], "lens_score": score, "lens_prob": prob}
+    columns = {"lens_logit": raw[:, 0], "lens_score": score, "lens_prob": prob}
+    if card.has_distance and card.domain is not None and card.domain.feature_distance is not None:
+        columns["lens_domain"] = np.sqrt(np.maximum(raw[:, 1], 0.0)) / card.domain.feature_distance
+    return columns
 
 
 def _merger(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:

@@ -10,6 +10,9 @@ from surveycnn.models.backend import import_keras
 WIDTHS = (16, 32, 64, 96)
 """Channels of the four stages: 0.06 GFLOP for a 64 px stamp, 0.6 million weights."""
 
+FEATURES = "features"
+"""Name of the layer that gives the features."""
+
 BN_MOMENTUM = 0.95
 """Running means follow within some 50 batches, so that short trainings can be judged."""
 
@@ -38,7 +41,7 @@ def residual_features(x: Any, widths: Sequence[int] = WIDTHS, depth: int = 2) ->
         for block in range(depth):
             x = residual_block(x, width, stride=2 if stage > 0 and block == 0 else 1)
     x = layers.Activation("relu")(layers.BatchNormalization(momentum=BN_MOMENTUM)(x))
-    return layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)])
+    return layers.Concatenate(name=FEATURES)([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)])
 
 
 def dense_head(features: Any, n_outputs: int, *, dropout: float = 0.0, bias: Sequence[float] | None = None) -> Any:

@@ -75,6 +75,9 @@ class Domain(_Part):
     """AB magnitudes, brightest and faintest."""
     seeing_arcsec: tuple[float, float] | None = None
     depth: str = ""
+    feature_distance: Positive | None = None
+    """Largest distance from the training set, in the features of a network whose second output is its square; 99 % of the
+    validation set are nearer."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Domain:
@@ -123,6 +126,8 @@ class Card(_Part):
     training: Training
     metrics: dict[str, Metric] = {}
     n_weights: Annotated[int, Field(ge=0)] = 0
+    flops: Annotated[int, Field(ge=0)] = 0
+    """Floating point operations of a forward pass for one stamp, a multiplication and an addition each counting one."""
     activation_bytes: Annotated[int, Field(ge=0)] = 0
     """Bytes of all layers' outputs for one stamp: an upper bound of what a forward pass keeps per stamp."""
     licence: str
@@ -146,11 +151,17 @@ class Card(_Part):
     def n_outputs(self) -> int:
         """Numbers that the network gives per stamp.
 
-        Lens: the logit. Merger: logit, scaled time, log variance of the scaled time. Morphology: one per answer.
-        Photo-z: weights (as logits), means and widths of the Gaussians.
+        Lens: the logit, and the squared distance from the training set where the domain has a limit for it. Merger: logit,
+        scaled time, log variance of the scaled time. Morphology: one per answer. Photo-z: weights (as logits), means and
+        widths of the Gaussians.
         """
         n_answers = sum(map(len, self.questions.values()))
-        return {"lens": 1, "merger": 3, "photoz": 3 * self.n_components, "morphology": n_answers}[self.task]
+        return {"lens": 1 + self.has_distance, "merger": 3, "photoz": 3 * self.n_components, "morphology": n_answers}[self.task]
+
+    @property
+    def has_distance(self) -> bool:
+        """Whether the network also says how far a stamp is from its training set."""
+        return self.task == "lens" and self.domain is not None and self.domain.feature_distance is not None
 
     @property
     def questions(self) -> dict[str, list[str]]:
@@ -179,7 +190,7 @@ class Card(_Part):
             return Schema(morphology_columns(self.questions))
         if self.task == "photoz":
             return Schema(photoz_columns(self.n_components))
-        return Schema(lens_columns() if self.task == "lens" else merger_columns())
+        return Schema(lens_columns(self.has_distance) if self.task == "lens" else merger_columns())
 
 
 _NEEDED: dict[str, tuple[str, ...]] = {

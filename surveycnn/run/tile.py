@@ -191,6 +191,8 @@ def _model_flags(columns: Columns, scores: Columns, models: Sequence[TileModel])
             bright, faint = card.domain.magnitude
             magnitude = magnitudes(columns[f"flux_{band}"])
             flags[~((magnitude >= bright) & (magnitude <= faint))] |= flag_value(f"outside_domain_{card.task}")
+        if card.has_distance:
+            flags[scores["lens_domain"] > 1] |= flag_value("outside_domain_lens")
         first = scores[next(iter(model.predictor.schema))]
         flags[np.isnan(first)] |= flag_value("no_prediction")
     return flags

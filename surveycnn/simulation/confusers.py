@@ -54,10 +54,10 @@ def _rearranged(rng: np.random.Generator, kind: str, lens: Lens) -> Light:
     if kind == "satellites":
         n = int(rng.integers(1, 6))
         shares, radii = rng.dirichlet(np.full(n, 2.0)), np.clip(np.exp(rng.normal(np.log(0.25), 0.4, n)), 0.08, 0.7)
-        return [_blob(rng, lens, share, radius, 0.5, 2.2) for share, radius in zip(shares, radii, strict=True)]
+        return [_blob(rng, lens, float(share), float(radius), 0.5, 2.2) for share, radius in zip(shares, radii, strict=True)]
     if kind == "companion":
-        shares = [1.0] if rng.uniform() < 0.7 else list(rng.dirichlet([3.0, 1.5]))
-        return [_blob(rng, lens, share, float(rng.uniform(0.25, 0.9)), 0.7, 1.8) for share in shares]
+        shares = np.ones(1) if rng.uniform() < 0.7 else rng.dirichlet([3.0, 1.5])
+        return [_blob(rng, lens, float(share), float(rng.uniform(0.25, 0.9)), 0.7, 1.8) for share in shares]
     return [_disk_of_arcs(rng, kind, lens)]
 
 

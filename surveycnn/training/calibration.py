@@ -8,13 +8,15 @@ from scipy.optimize import minimize
 from surveycnn.models.card import Calibration
 
 
-def fit_calibration(logit: np.ndarray, is_positive: np.ndarray) -> Calibration:
+def fit_calibration(logit: np.ndarray, is_positive: np.ndarray, weights: np.ndarray | None = None) -> Calibration:
     """Temperature and bias that minimise the cross-entropy of ``sigmoid(logit / temperature + bias)``.
 
     Parameters
     ----------
     logit, is_positive
         (object,) raw logits and labels of a set that was not trained on.
+    weights
+        (object,) of any sum, which bring a set to another share of positives; None counts all the same.
 
     Notes
     -----
@@ -26,7 +28,7 @@ def fit_calibration(logit: np.ndarray, is_positive: np.ndarray) -> Calibration:
 
     def cross_entropy(parameters: np.ndarray) -> float:
         value = logit * np.exp(-parameters[0]) + parameters[1]
-        return float(np.mean(np.logaddexp(0, np.where(y, -value, value))))
+        return float(np.average(np.logaddexp(0, np.where(y, -value, value)), weights=weights))
 
     bounds = [(np.log(0.1), np.log(10)), (-5, 5)]
     found = minimize(cross_entropy, np.zeros(2), method="L-BFGS-B", bounds=bounds).x

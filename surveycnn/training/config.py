@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from surveycnn.config import Strict
+from surveycnn.training.plan import Plan
 
 Task = Literal["lens", "morphology", "merger", "photoz"]
 
@@ -27,8 +28,26 @@ class TrainConfig(Strict):
     epochs: int = Field(default=14, ge=1)
     batch_size: int = Field(default=128, ge=1)
     conditions: str = "wide"
+    widths: list[Annotated[int, Field(ge=1)]] | None = None
+    """Channels of the network's stages; None takes those of the shipped model."""
+    members: int | None = Field(default=None, ge=1, le=8)
+    """Networks whose outputs are averaged; lenses only."""
+    mosaics: int | None = Field(default=None, ge=0)
+    """Simulated mosaics whose highest-scoring objects become further negatives; lenses only."""
+    n_hard: int | None = Field(default=None, ge=16)
+    """Stamps of the hard held-out sets; lenses only."""
+    patience: int | None = Field(default=None, ge=1)
+    """Epochs without a better validation loss after which a fit stops; None fits all of them."""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """bfloat16 trains faster on CPUs and GPUs that compute in it; the package computes in float32."""
     n_workers: int = Field(default=2, ge=1)
     """Processes that simulate."""
+
+    @property
+    def plan(self) -> Plan:
+        """What the training does, without where it does it."""
+        values = self.model_dump(exclude={"output", "work_dir", "n_workers", "widths"})
+        return Plan(**values, widths=None if self.widths is None else tuple(self.widths))
 
     @property
     def output_path(self) -> Path:
@@ -44,5 +63,7 @@ class EvaluateConfig(Strict):
     seed: int = Field(default=1_000, ge=0)
     work_dir: str = "runs/evaluate"
     conditions: str = "wide"
+    mix: str = "train"
+    """Kinds of objects: train, and for lenses survey or hard too."""
     engine: Literal["auto", "tensorflow", "jax", "torch", "openvino"] = "auto"
     n_workers: int = Field(default=2, ge=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,9 +67,10 @@ def write_set(home: Path, data: LabelledStamps) -> None:
 def write_parts(home: Path, n: int, parts: Iterable[Part]) -> None:
     """The same for a set of `n` stamps that comes in pieces: no more than one of them is in memory."""
     home.mkdir(parents=True, exist_ok=True)
-    stamps, done, columns = None, 0, []
+    stamps, done, columns, about = None, 0, [], {}
     for task, bands, piece, labels, truth in parts:
         if stamps is None:
+            about = {"task": task, "bands": bands}
             stamps = np.lib.format.open_memmap(home / "stamps.npy", "w+", piece.dtype, (n, *piece.shape[1:]))
         stamps[done : done + len(piece)] = piece
         done += len(piece)
@@ -78,10 +79,10 @@ def write_parts(home: Path, n: int, parts: Iterable[Part]) -> None:
         raise ValueError(f"{done} stamps came for a set of {n}")
     stamps.flush()
     for kind in ("labels", "truth"):
-        joined = {name: np.concatenate([piece[kind][name] for piece in columns]) for name in columns[0][kind]}
-        np.savez(home / f"{kind}.npz", **joined)
+        whole: dict[str, Any] = {name: np.concatenate([piece[kind][name] for piece in columns]) for name in columns[0][kind]}
+        np.savez(home / f"{kind}.npz", **whole)
     temporary = home / "set.json.part"
-    temporary.write_text(json.dumps({"task": task, "bands": bands}))
+    temporary.write_text(json.dumps(about))
     os.replace(temporary, home / "set.json")
 
 
@@ -93,6 +94,41 @@ def read_set(home: Path) -> LabelledStamps:
         with np.load(home / f"{part}.npz", allow_pickle=False) as arrays:
             parts.append({name: arrays[name] for name in arrays.files})
     return LabelledStamps(about["task"], tuple(about["bands"]), np.load(home / "stamps.npy", mmap_mode="r"), *parts)
+
+
+class _Joined:
+    """Stamps of several sets as one array, read where they lie: as much of an array as batches need."""
+
+    def __init__(self, parts: list[np.ndarray]):
+        self._parts = parts
+        self._starts = np.cumsum([0, *map(len, parts)])
+        self.shape = (int(self._starts[-1]), *parts[0].shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, members: Any) -> np.ndarray:
+        """Stamps of ascending numbers, or of a slice."""
+        numbers = np.arange(len(self))[members] if isinstance(members, slice) else np.asarray(members)
+        pieces = []
+        for part, start, stop in zip(self._parts, self._starts, self._starts[1:], strict=False):
+            own = numbers[(numbers >= start) & (numbers < stop)]
+            pieces.append(np.asarray(part[own - start]))
+        return np.concatenate(pieces)
+
+
+def joined(sets: Sequence[LabelledStamps]) -> LabelledStamps:
+    """Several sets of one task, one after the other, with the labels and truth that all of them have."""
+    first = sets[0]
+    columns = [
+        {
+            name: np.concatenate([np.asarray(getattr(part, kind)[name]) for part in sets])
+            for name in getattr(first, kind)
+            if all(name in getattr(part, kind) for part in sets)
+        }
+        for kind in ("labels", "truth")
+    ]
+    return LabelledStamps(first.task, first.bands, _Joined([part.stamps for part in sets]), *columns)  # type: ignore[arg-type]
 
 
 def targets_of(data: LabelledStamps, card: Card) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,10 @@ import xarray as xr
 
 from surveycnn.inference.predictor import Predictor, load_model
 from surveycnn.models.card import Card, Metric
-from surveycnn.training.data import LabelledStamps, simulated
+from surveycnn.training.data import LabelledStamps, Log, simulated
+from surveycnn.training.finder_metrics import lens_metrics
+from surveycnn.training.held_out import HeldOut
 from surveycnn.training.metrics import classifier_metrics, morphology_metrics, photoz_metrics, time_metrics
-
-Log = Callable[[str], None]
 
 
 def metrics_of(card: Card, predicted: xr.Dataset, data: LabelledStamps) -> dict[str, Metric]:
@@ -30,6 +31,35 @@ def metrics_of(card: Card, predicted: xr.Dataset, data: LabelledStamps) -> dict[
     return found
 
 
+def held_out_metrics(predictor: Predictor, sets: Mapping[str, HeldOut], log: Log) -> dict[str, Metric]:
+    """Metrics of a lens finder on the held-out sets, and what each loses under shifted conditions."""
+    found: dict[str, Metric] = {}
+    for prefix, held_out in sets.items():
+        log(f"{predictor.card.name}: measuring on {len(held_out.data)} held-out stamps, {prefix}{held_out.mix}")
+        found |= finder_metrics(predictor, held_out, prefix)
+    return found | _drops(found)
+
+
+def _drops(found: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Each metric minus its shifted one, but for those at a count of false positives: the sets differ in size."""
+    drops = {}
+    for name in [name for name in found if f"shifted_{name}" in found and not re.fullmatch(r"tpr\d+", name)]:
+        shifted = found[f"shifted_{name}"]
+        text = f"{name} minus shifted_{name}: what worse seeing, depth, sampling and crowding cost"
+        drops[f"drop_{name}"] = Metric(value=round(found[name].value - shifted.value, 6), definition=text, n=shifted.n)
+    return drops
+
+
+def finder_metrics(predictor: Predictor, held_out: HeldOut, prefix: str = "") -> dict[str, Metric]:
+    """Metrics of a lens finder on one set."""
+    assert predictor.card.prior is not None
+    predicted, data = predict_all(predictor, held_out.data), held_out.data
+    logit, score = predicted["lens_logit"].values, predicted["lens_score"].values
+    is_lens, prior = np.asarray(data.labels["is_lens"], bool), predictor.card.prior.training
+    mix = "hard" if held_out.mix == "hard" else "survey"
+    return lens_metrics(logit, score, is_lens, data.truth, prior, prefix=prefix, mix=mix)
+
+
 def predict_all(predictor: Predictor, data: LabelledStamps, chunk: int = 2048) -> xr.Dataset:
     """Predictions for a whole set, read from disk piece by piece."""
     parts = [predictor.predict(np.asarray(data.stamps[start : start + chunk])) for start in range(0, len(data), chunk)]
@@ -43,6 +73,7 @@ def evaluate(
     seed: int,
     work_dir: str | Path,
     conditions: str = "wide",
+    mix: str = "train",
     n_workers: int = 1,
     engine: str = "auto",
     precision: str = "auto",
@@ -54,6 +85,8 @@ def evaluate(
     """
     predictor = load_model(name_or_path, engine=engine, precision=precision)
     task = predictor.card.task
-    log(f"evaluate {predictor!r} on {n} simulated stamps, seed {seed}, conditions {conditions}")
-    data = simulated(task, n, seed=seed, conditions=conditions, folder=Path(work_dir), n_workers=n_workers)
+    log(f"evaluate {predictor!r} on {n} simulated stamps, seed {seed}, conditions {conditions}, mix {mix}")
+    data = simulated(task, n, seed=seed, conditions=conditions, mix=mix, folder=Path(work_dir), n_workers=n_workers)
+    if task == "lens" and mix != "train":
+        return finder_metrics(predictor, HeldOut(mix, data))
     return metrics_of(predictor.card, predict_all(predictor, data), data)

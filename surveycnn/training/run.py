@@ -46,16 +46,9 @@ def run_train(config: TrainConfig, *, fresh: bool = False, progress: Messages | 
     if fresh:
         _forget(Path(config.work_dir), ("stamps/*-seed*-n*", f"fit-{config.task}-*"))
     card = train(
-        config.task,
+        config.plan,
         config.output_path,
         work_dir=Path(config.work_dir),
-        n_train=config.n_train,
-        n_valid=config.n_valid,
-        n_test=config.n_test,
-        seed=config.seed,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        conditions=config.conditions,
         n_workers=config.n_workers,
         log=progress.message if progress else print,
     )
@@ -72,6 +65,7 @@ def run_evaluate(config: EvaluateConfig, *, fresh: bool = False, progress: Messa
         seed=config.seed,
         work_dir=config.work_dir,
         conditions=config.conditions,
+        mix=config.mix,
         n_workers=config.n_workers,
         engine=config.engine,
         log=progress.message if progress else print,

@@ -7,16 +7,20 @@ from surveycnn.errors import ConfigError
 from surveycnn.inference.predictor import load_model
 from surveycnn.models.backend import import_keras
 from surveycnn.models.package import check_package
-from surveycnn.training.fit import Plan, build_model, domain_of, first_card, fit, train, train_on
+from surveycnn.training.first_card import build_model, domain_of, first_card
+from surveycnn.training.fit import Sets, train_on
+from surveycnn.training.optimise import Schedule, fit
+from surveycnn.training.plan import Plan
+from surveycnn.training.precision import in_precision
 
 
-def plan(task, epochs=8):
-    return Plan(task, 192, 64, 64, 7, epochs, 16, "blobs", widths=(8, 16))
+def plan(task, epochs=8, **changes):
+    return Plan(task, 192, 64, 64, 7, epochs, 16, "blobs", widths=(8, 16), **changes)
 
 
 def trained(task, blobs, folder, lines):
     sets = [blobs(task, n, seed, 32) for seed, n in enumerate((192, 64, 64))]
-    return train_on(plan(task), *sets, folder / "package", work_dir=folder / "work", log=lines.append)
+    return train_on(plan(task, members=2), Sets(*sets), folder / "package", work_dir=folder / "work", log=lines.append)
 
 
 def test_train_on__learns_and_writes_a_package_that_holds(blobs, tmp_path):
@@ -24,15 +28,24 @@ def test_train_on__learns_and_writes_a_package_that_holds(blobs, tmp_path):
     card = trained("lens", blobs, tmp_path, lines)
     assert check_package(tmp_path / "package") == []
     assert card.metrics["auroc"].value > 0.9
-    assert sum("epoch" in line for line in lines) == 8
+    assert sum("lens member 1: epoch" in line for line in lines) == sum("lens member 2: epoch" in line for line in lines) == 8
     assert card.metrics["baseline_auroc"].n == 64
     assert card.training.command == (
         "surveycnn run-flow train --set task=lens --set n_train=192 --set n_valid=64 --set n_test=64 "
-        "--set seed=7 --set epochs=8 --set batch_size=16 --set conditions=blobs --set widths=[8,16]"
+        "--set seed=7 --set epochs=8 --set batch_size=16 --set conditions=blobs --set widths=[8,16] --set members=2"
     )
     assert card.stamp_px == 32 and card.training.n == 192
-    assert load_model(tmp_path / "package", engine="tensorflow").card == card
+    predictor = load_model(tmp_path / "package", engine="tensorflow")
+    assert predictor.card == card and card.flops > 0
+    _knows_its_domain(predictor, blobs)
     assert not list((tmp_path / "work").glob("fit-*"))
+
+
+def _knows_its_domain(predictor, blobs):
+    """Blobs like those of the training are inside, noise a hundred times as high is not."""
+    like, unlike = blobs("lens", 60, 9, 32).stamps, np.random.default_rng(1).normal(0, 200, (20, 32, 32, 3)).astype(np.float32)
+    inside, outside = (predictor.predict(stamps)["lens_domain"].values for stamps in (like, unlike))
+    assert (inside < 1).mean() > 0.9 and (outside > 1).all()
 
 
 @pytest.mark.parametrize("task", ["morphology", pytest.param("merger", marks=pytest.mark.slow), "photoz"])
@@ -42,7 +55,7 @@ def test_fit__lowers_the_loss(task, blobs, tmp_path):
     import_keras().utils.set_random_seed(1)
     model = build_model(card, data, (8, 16))
     lines = []
-    fit(model, card, data, blobs(task, 32, 1, 32), plan(task, 4), state=tmp_path / "state", log=lines.append)
+    fit(model, card, data, blobs(task, 32, 1, 32), Schedule(4, 16, 7), state=tmp_path / "state", log=lines.append)
     losses = [float(line.split("loss ")[1].split()[0]) for line in lines]
     assert len(losses) == 4 and losses[-1] < losses[0] - 0.05
 
@@ -63,7 +76,7 @@ def test_fit__resumed_equals_uninterrupted(blobs, tmp_path):
             if stop_after and f"epoch {stop_after}/" in line:
                 raise Interrupted
 
-        fit(model, card, data, valid, plan("lens", 3), state=state, log=log)
+        fit(model, card, data, valid, Schedule(3, 16, 7), state=state, log=log)
         return model.get_weights()
 
     whole = run(tmp_path / "whole")
@@ -88,13 +101,49 @@ def test_domain_of__covers_the_magnitudes(blobs):
     assert domain.band == "i" and 20 < domain.magnitude[0] < domain.magnitude[1] < 26
 
 
+def test_fit__stops_when_patience_ends_and_keeps_the_best(blobs, tmp_path):
+    """Validation labels that are the opposite of the training's: each epoch of learning makes the loss worse."""
+    data, valid = blobs("lens", 64, 0, 32), blobs("lens", 32, 1, 32)
+    valid.labels["is_lens"] = ~valid.labels["is_lens"]
+    card, lines = first_card(plan("lens"), data), []
+    model = build_model(card, data, (8, 16))
+    schedule = Schedule(30, 16, 7, patience=2)
+    fit(model, card, data, valid, schedule, state=tmp_path / "state", log=lines.append)
+    losses = [float(line.split("valid ")[1].split(",")[0]) for line in lines]
+    assert len(losses) == int(np.argmin(losses)) + 3 < 30
+    best = build_model(card, data, (8, 16))
+    best.load_weights(tmp_path / "state" / "best.weights.h5")
+    for one, other in zip(model.get_weights(), best.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    again = []
+    fit(model, card, data, valid, schedule, state=tmp_path / "state", log=again.append)
+    assert again == []
+
+
+def test_fit__bfloat16_twin_ends_in_float32(blobs, tmp_path):
+    keras = import_keras()
+    data = blobs("lens", 64, 0, 32)
+    card = first_card(plan("lens"), data)
+    dtypes = []
+
+    def learn(model):
+        dtypes.append(model.layers[1].compute_dtype)
+        fit(model, card, data, data, Schedule(1, 16, 7), state=tmp_path / "state", log=print)
+
+    model = in_precision("bfloat16", lambda: build_model(card, data, (8, 16)), learn)
+    assert dtypes == ["bfloat16"] and model.layers[1].compute_dtype == "float32"
+    assert keras.config.dtype_policy().name == "float32"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"task": "stars"}, "task 'stars' is not known: expected lens, morphology"),
         ({"epochs": 0}, "epochs is 0, expected a whole number"),
+        ({"task": "photoz", "members": 2}, "members can be set for the task 'lens' alone, not for 'photoz'"),
     ],
 )
-def test_train__refuses(changes, message, tmp_path):
+def test_plan__refuses(changes, message):
+    values = {"task": "lens", "n_train": 20, "n_valid": 20, "n_test": 20, "seed": 1, "epochs": 1, "batch_size": 8}
     with pytest.raises(ConfigError, match=message):
-        train(**{"task": "lens", "out_dir": tmp_path, "work_dir": tmp_path} | changes)
+        Plan(**(values | {"conditions": "wide"} | changes))

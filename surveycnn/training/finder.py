@@ -1,0 +1,106 @@
+"""Training of a lens finder: a committee of networks, each fitted twice, the second time with the hard negatives of the first.
+
+The finder that comes out gives the mean of the members' logits, and how far a stamp is from the training set in the
+space of their features.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surveycnn.inference.scaling import scale_stamps
+from surveycnn.models.backend import import_keras
+from surveycnn.models.card import Card
+from surveycnn.models.lens import feature_network, lens_finder
+from surveycnn.training.data import LabelledStamps, Log, centre_cut, joined
+from surveycnn.training.first_card import build_model
+from surveycnn.training.mining import REPEATS, SEED_OFFSET, hardest, mosaic_objects
+from surveycnn.training.optimise import Schedule, fit
+from surveycnn.training.plan import Plan
+from surveycnn.training.precision import in_precision
+
+SECOND_ROUND = 0.25
+"""Epochs of the fit with the hard negatives over those of the first one."""
+SECOND_RATE = 1e-3
+"""Peak learning rate of the second fit."""
+N_DOMAIN = 20_000
+"""Stamps that the distribution of the features is measured on."""
+SHRINKAGE = 0.02
+"""Of the features' covariance towards a multiple of the identity: some features hardly vary in the training set."""
+DOMAIN_QUANTILE = 0.99
+"""Share of the validation set inside the domain."""
+
+
+def train_finder(
+    plan: Plan, card: Card, train_set: LabelledStamps, valid_set: LabelledStamps, *, state: Path, log: Log
+) -> tuple[Card, Any]:
+    """The card with the limit of the domain, and the finder: from scaled stamps to (object, 2) logit and squared distance."""
+    members = []
+    for number in range(plan.members or 1):
+        import_keras().utils.set_random_seed(plan.seed + number)
+        fit_member = partial(_fit_member, number, plan, card, train_set, valid_set, state, log)
+        members.append(in_precision(plan.precision, partial(build_model, card, train_set, plan.widths), fit_member))
+    mean, whitening = _whitening([feature_network(member) for member in members], card, train_set)
+    finder = lens_finder(members, mean, whitening)
+    distance = np.sqrt(predicted(finder, card, valid_set)[:, 1])
+    limit = round(float(np.quantile(distance, DOMAIN_QUANTILE)), 4)
+    assert card.domain is not None
+    return card.model_copy(update={"domain": card.domain.model_copy(update={"feature_distance": limit})}), finder
+
+
+def _fit_member(
+    number: int,
+    plan: Plan,
+    card: Card,
+    train_set: LabelledStamps,
+    valid_set: LabelledStamps,
+    state: Path,
+    log: Log,
+    model: Any,
+) -> None:
+    """Fit one member in place."""
+    name, seed = f"lens member {number + 1}", plan.seed + number
+    first = Schedule(plan.epochs, plan.batch_size, seed, patience=plan.patience)
+    fit(model, card, train_set, valid_set, first, state=state / f"member{number}-first", log=log, name=name)
+    if not plan.mosaics:
+        return
+    # the mosaics are of no other use: simulated once, by the first member, beside the other stamps
+    objects = mosaic_objects(
+        plan.mosaics,
+        seed=plan.seed + SEED_OFFSET,
+        conditions=plan.conditions,
+        folder=state.parent / "stamps",
+        n_workers=2,
+        log=log,
+    )
+    mined = hardest(objects, lambda stamps: predicted(model, card, stamps)[:, 0])
+    log(f"{name}: {len(mined)} of {len(objects)} objects of {plan.mosaics} mosaics become hard negatives")
+    with_mined = joined([train_set, *[mined] * REPEATS])
+    epochs = max(1, round(SECOND_ROUND * plan.epochs))
+    second = Schedule(epochs, plan.batch_size, seed + 100, SECOND_RATE, patience=plan.patience)
+    fit(model, card, with_mined, valid_set, second, state=state / f"member{number}-second", log=log, name=f"{name}, mined")
+
+
+def _whitening(networks: list[Any], card: Card, data: LabelledStamps) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (feature,) and the matrix (feature, feature) that makes the features of the training set white."""
+    some = LabelledStamps(data.task, data.bands, data.stamps[:N_DOMAIN])
+    features = np.concatenate([predicted(network, card, some) for network in networks], axis=1).astype(np.float64)
+    mean, covariance = features.mean(axis=0), np.cov(features, rowvar=False)
+    size = len(mean)
+    covariance = (1.0 - SHRINKAGE) * covariance + SHRINKAGE * np.trace(covariance) / size * np.eye(size)
+    values, vectors = np.linalg.eigh(covariance)
+    return mean, (vectors / np.sqrt(values)) @ vectors.T
+
+
+def predicted(network: Any, card: Card, data: LabelledStamps | np.ndarray, chunk: int = 1024) -> np.ndarray:
+    """Outputs (object, value) float32 of a network for stamps in nJy."""
+    stamps = data if isinstance(data, np.ndarray) else data.stamps
+    parts = []
+    for start in range(0, len(stamps), chunk):
+        piece = centre_cut(np.asarray(stamps[start : start + chunk]), card.stamp_px)
+        parts.append(network.predict_on_batch(scale_stamps(piece, card.scaling, card.bands)))
+    return np.concatenate(parts).astype(np.float32)

@@ -1,0 +1,54 @@
+"""What a training does, as its command line says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from surveycnn.errors import ConfigError
+from surveycnn.models.card import Task
+
+TASKS = ("lens", "morphology", "merger", "photoz")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training does; the command in the card repeats it. What is None is left to the defaults of the task."""
+
+    task: Task
+    n_train: int
+    n_valid: int
+    n_test: int
+    seed: int
+    epochs: int
+    batch_size: int
+    conditions: str
+    widths: tuple[int, ...] | None = None
+    """Channels of the network's stages."""
+    members: int | None = None
+    """Networks whose outputs are averaged; lenses only."""
+    mosaics: int | None = None
+    """Simulated mosaics whose highest-scoring objects become further negatives; lenses only."""
+    n_hard: int | None = None
+    """Stamps of the hard held-out sets; lenses only."""
+    patience: int | None = None
+    """Epochs without a better validation loss after which a fit stops; its best epoch counts."""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """Arithmetic of the training; what is saved computes in float32."""
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ConfigError(f"task {self.task!r} is not known: expected {', '.join(TASKS)}")
+        for key in ("n_train", "n_valid", "n_test", "epochs", "batch_size", "members", "n_hard", "patience"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise ConfigError(f"{key} is {value!r}, expected a whole number from 1")
+        lens_only = [key for key in ("members", "mosaics", "n_hard") if self.task != "lens" and getattr(self, key) is not None]
+        if lens_only:
+            raise ConfigError(f"{', '.join(lens_only)} can be set for the task 'lens' alone, not for {self.task!r}: leave it out")
+
+    @property
+    def command(self) -> str:
+        values = {key: value for key, value in vars(self).items() if value is not None}
+        settings = [f"--set {key}={list(value) if isinstance(value, tuple) else value}" for key, value in values.items()]
+        return " ".join(["surveycnn run-flow train", *(setting.replace(", ", ",") for setting in settings)])
