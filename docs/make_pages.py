@@ -20,7 +20,7 @@ from surveycnn.schema import Variable  # noqa: E402
 
 TASKS = ("lens", "morphology", "merger", "photoz")
 HEADLINES = {
-    "lens": ("auroc", "tpr10", "ece"),
+    "lens": ("auroc", "tpr_fpr1e3", "tpr10", "hard_auroc", "ece"),
     "morphology": ("smooth_or_featured_accuracy", "smooth_or_featured_fraction_error", "has_spiral_arms_accuracy"),
     "merger": ("auroc", "ece", "time_median_error"),
     "photoz": ("sigma_nmad", "eta_0.15", "crps"),
@@ -59,7 +59,9 @@ def models_page() -> str:
     for name in TASKS:
         card = find_card(name)
         parts.append(f"## {card.name} {card.version}\n\n{card.notes}\n")
-        parts.append(f"{' '.join(card.bands)} at {card.pixel_scale} arcsec, {card.stamp_px} x {card.stamp_px} px. Made by:\n")
+        cost = f", {card.flops / 1e9:.2f} GFLOP a stamp" if card.flops else ""
+        shape = f"{' '.join(card.bands)} at {card.pixel_scale} arcsec, {card.stamp_px} x {card.stamp_px} px"
+        parts.append(f"{shape}, {card.n_weights:,} weights{cost}. Made by:\n")
         parts.append(f"    {card.training.command}\n")
         parts.append("| metric | value | interval | n | definition |\n|---|---|---|---|---|")
         for key, metric in card.metrics.items():

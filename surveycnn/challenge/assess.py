@@ -21,7 +21,7 @@ RATES = (1e-2, 1e-3, 1e-4)
 COUNTS = (0, 9, 10)
 THETA_E_EDGES = (0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0)
 """arcsec"""
-ARC_SN_EDGES = (25.0, 35.0, 50.0, 70.0, 100.0, 150.0, 250.0, 500.0, 2500.0)
+ARC_SN_EDGES = (2.0, 4.0, 8.0, 15.0, 25.0, 35.0, 50.0, 70.0, 100.0, 150.0, 250.0, 500.0, 2500.0)
 N_ROC_POINTS = 200
 
 DEFINITIONS = {
@@ -30,8 +30,9 @@ DEFINITIONS = {
     "roc": "largest true positive rate at about 200 false positive rates",
     "operating_points": "selected: score above the threshold, which is the best negative that is not allowed; "
     "purity = TPR prior / (TPR prior + FPR (1 - prior)), and the same with the 95 % upper limit of FPR (Clopper & Pearson 1934)",
-    "completeness": "fraction of lenses selected at a false positive rate of at most 1e-3, in bins of the Einstein radius "
-    "(arcsec) and of the total S/N of the arcs in the better of g and r; intervals: 68 % (Wilson 1927)",
+    "completeness": "fraction of lenses selected at the threshold of a false positive rate of at most 1e-3 in the challenge: of "
+    "the detectable ones in bins of the Einstein radius (arcsec), of all in bins of the total S/N of the arcs in the better of "
+    "g and r; intervals: 68 % (Wilson 1927)",
     "false_positives_by_kind": "negatives of each kind selected at a false positive rate of at most 1e-3",
     "reliability": "mean score and fraction of lenses in bins of equal weight, classes weighted to the prior of the finder",
     "n_without_score": "objects that the finder gave no score, as most of their pixels have no data; never selected",
@@ -46,7 +47,8 @@ def assess(scores: Scores, data: LabelledStamps, spec: SetSpec, prior: float) ->
     y, logit = is_lens(data), ranked(scores.logit)
     metrics = lens_metrics(scores.logit, scores.score, y, data.truth, prior, mix="hard" if spec.is_hard else "survey")
     limit = allowed_false_positives(FPR, int((~y).sum()))
-    selected = logit > threshold_at_fp(logit, y, limit)
+    threshold = threshold_at_fp(logit, y, limit)
+    selected = logit > threshold
     found: Values = {
         "metrics": {name: metric.model_dump(mode="json") for name, metric in metrics.items()},
         "roc": roc_points(logit, y),
@@ -57,11 +59,23 @@ def assess(scores: Scores, data: LabelledStamps, spec: SetSpec, prior: float) ->
         return found
     return found | {
         "operating_points": operating_points(logit, y),
-        "completeness": {
-            "theta_e": in_bins(selected[y], np.asarray(data.truth["theta_e"], float)[y], THETA_E_EDGES),
-            "arc_sn": in_bins(selected[y], np.asarray(data.truth["arc_sn"], float)[y], ARC_SN_EDGES),
-        },
+        "threshold": float(threshold) if np.isfinite(threshold) else None,
         "reliability": _reliability(scores.score, y, prior) if "ece" in metrics else None,
+    }
+
+
+def assess_population(scores: Scores, data: LabelledStamps, threshold: float) -> Values:
+    """Completeness of a finder among lenses of the whole population, at a threshold of the challenge."""
+    selected = ranked(scores.logit) > threshold
+    theta_e, arc_sn = (np.asarray(data.truth[name], float) for name in ("theta_e", "arc_sn"))
+    seen = np.asarray(data.truth["is_detectable"], bool)
+    return {
+        "completeness": {
+            "theta_e": in_bins(selected[seen], theta_e[seen], THETA_E_EDGES),
+            "arc_sn": in_bins(selected, arc_sn, ARC_SN_EDGES),
+        },
+        "n_detectable": int(seen.sum()),
+        "n_without_score": int(np.isnan(scores.logit).sum()),
     }
 
 

@@ -22,6 +22,8 @@ class ChallengeConfig(Strict):
     """Stamps of the challenge, 1 in 11 a lens."""
     n_hard: int = Field(default=8_000, ge=16)
     """Stamps of the hard set: lenses, and their own light without lensing."""
+    n_population: int = Field(default=4_000, ge=16)
+    """Lenses of the whole population, detectable or not, on which the completeness is measured."""
     n_train: int = Field(default=20_000, ge=16)
     n_valid: int = Field(default=2_000, ge=16)
     """Stamps that the methods of the literature are trained on and calibrated on."""

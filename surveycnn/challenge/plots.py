@@ -22,7 +22,7 @@ DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
 SIZE = (8.6, 4.8)
 """inches"""
 DPI = 130
-SN_TICKS = (30, 50, 100, 200, 500, 1000)
+SN_TICKS = (3, 10, 30, 100, 300, 1000)
 MIN_OBJECTS = 10
 """Bins with fewer show nothing but their scatter."""
 
@@ -48,13 +48,13 @@ def draw_roc(record: Record, path: Path) -> None:
 
 
 def draw_completeness(record: Record, path: Path) -> None:
-    """Completeness at a false positive rate of 1e-3 against the Einstein radius and the S/N of the arcs."""
+    """Completeness at a false positive rate of 1e-3: of detectable lenses by Einstein radius, of all by the S/N of the arcs."""
     figure = _figure((10.4, 4.4))
     panels = figure.subplots(1, 2, sharey=True)
-    labels = ("Einstein radius (arcsec)", "total S/N of the arcs (better of g and r)")
+    labels = ("Einstein radius of detectable lenses (arcsec)", "total S/N of the arcs of all lenses (better of g and r)")
     for axes, key, label in zip(panels, ("theta_e", "arc_sn"), labels, strict=True):
         for name, style in _styles(record):
-            bins = record["finders"][name]["sets"]["challenge"]["completeness"][key]
+            bins = record["finders"][name]["sets"]["population"]["completeness"][key]
             _draw_bins(axes, bins, style, _label(record, name), is_log=key == "arc_sn")
         axes.set(xlabel=label, ylim=(-0.01, 1.01))
         axes.grid(color="0.93", lw=0.8)

@@ -82,7 +82,8 @@ def markdown(record: Record) -> str:
 def sets_line(record: Record) -> str:
     """The held-out sets and their sizes in one line."""
     texts = [
-        f"{name.replace('_', ' ')}: {about['n_lenses']:,} lenses, {about['n_negatives']:,} negatives"
+        f"{name.replace('_', ' ')}: {about['n_lenses']:,} lenses"
+        + (f", {about['n_negatives']:,} negatives" if about["n_negatives"] else "")
         for name, about in record["sets"].items()
     ]
     return "; ".join(texts)

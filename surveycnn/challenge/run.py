@@ -17,7 +17,7 @@ import numpy as np
 
 from surveycnn import __version__
 from surveycnn.challenge import plots, report
-from surveycnn.challenge.assess import DEFINITIONS, assess
+from surveycnn.challenge.assess import DEFINITIONS, assess, assess_population
 from surveycnn.challenge.config import ChallengeConfig
 from surveycnn.challenge.finders import Finder, Log, MethodFinder, ModelFinder, digest_of_set, kept_scores
 from surveycnn.challenge.sets import SetSpec, check_seeds, held_out_sets, is_lens, open_set, training_sets
@@ -127,8 +127,13 @@ def _measured(
     found["sets"] = {}
     for spec in specs:
         log(f"finder {finder.name}: set {spec.name}")
-        scores = kept_scores(finder, sets[spec.name], config.work_path / "scores" / spec.name)
-        found["sets"][spec.name] = assess(scores, sets[spec.name], spec, finder.prior)
+        data = sets[spec.name]
+        scores = kept_scores(finder, data, config.work_path / "scores" / spec.name)
+        if spec.is_population:
+            threshold = found["sets"]["challenge"]["threshold"]
+            found["sets"][spec.name] = assess_population(scores, data, -np.inf if threshold is None else threshold)
+        else:
+            found["sets"][spec.name] = assess(scores, data, spec, finder.prior)
     return found
 
 

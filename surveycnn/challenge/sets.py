@@ -23,7 +23,7 @@ CHUNK = 2000
 TRAINING_SEEDS = 20
 """Seeds from that of a card on, which its training may have used for its parts."""
 
-Mix = Literal["train", "survey", "hard"]
+Mix = Literal["train", "survey", "hard", "lenses"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,11 @@ class SetSpec:
     def is_hard(self) -> bool:
         return self.mix == "hard"
 
+    @property
+    def is_population(self) -> bool:
+        """Whether it holds lenses alone, the undetectable ones too."""
+        return self.mix == "lenses"
+
 
 def training_sets(config: ChallengeConfig) -> tuple[SetSpec, SetSpec]:
     """What the methods are trained on, and what stops and calibrates them."""
@@ -50,13 +55,13 @@ def training_sets(config: ChallengeConfig) -> tuple[SetSpec, SetSpec]:
 
 
 def held_out_sets(config: ChallengeConfig) -> list[SetSpec]:
-    """What all finders are measured on: the challenge and the hard set, and both again as a worse survey sees them."""
+    """What all finders are measured on: challenge and hard set, both again as a worse survey sees them, and lenses alone."""
     found = []
     for offset, (suffix, conditions) in enumerate((("", config.conditions), ("_shifted", SHIFTED))[: 1 + config.shifted]):
         n = config.n_challenge if conditions != SHIFTED else n_shifted(config.n_challenge)
         found.append(SetSpec(f"challenge{suffix}", "survey", conditions, n, config.seed + 10 + 2 * offset))
         found.append(SetSpec(f"hard{suffix}", "hard", conditions, config.n_hard, config.seed + 11 + 2 * offset))
-    return found
+    return [*found, SetSpec("population", "lenses", config.conditions, config.n_population, config.seed + 14)]
 
 
 def check_seeds(config: ChallengeConfig, card: Card) -> None:
@@ -80,7 +85,7 @@ def open_set(spec: SetSpec, folder: Path, n_workers: int) -> LabelledStamps:
     """
     data = simulated("lens", spec.n, seed=spec.seed, conditions=spec.conditions, mix=spec.mix, folder=folder, n_workers=n_workers)
     n_lenses = int(is_lens(data).sum())
-    if not 0 < n_lenses < len(data):
+    if not spec.is_population and not 0 < n_lenses < len(data):
         key = {"challenge": "n_challenge", "hard": "n_hard", "train": "n_train", "valid": "n_valid"}[spec.name.split("_")[0]]
         raise ConfigError(f"the set {spec.name!r} of {len(data)} stamps has {n_lenses} lenses, expected both kinds: raise {key}")
     return data

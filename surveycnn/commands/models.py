@@ -21,9 +21,10 @@ def show(arguments: argparse.Namespace) -> int:
 
 
 def _card_text(card: Card) -> str:
+    cost = f", {card.flops / 1e9:.2f} GFLOP a stamp" if card.flops else ""
     lines = [
         f"{card.name} {card.version} ({card.task}): {' '.join(card.bands)} at {card.pixel_scale} arcsec, "
-        f"{card.stamp_px} x {card.stamp_px} px, {card.n_weights} weights, {card.licence}"
+        f"{card.stamp_px} x {card.stamp_px} px, {card.n_weights} weights{cost}, {card.licence}"
     ]
     if card.domain is not None:
         bright, faint = card.domain.magnitude

@@ -23,7 +23,7 @@ from surveycnn.training.optimise import Schedule, fit
 from surveycnn.training.plan import Plan
 from surveycnn.training.precision import in_precision
 
-SECOND_ROUND = 0.25
+SECOND_ROUND = 0.15
 """Epochs of the fit with the hard negatives over those of the first one."""
 SECOND_RATE = 1e-3
 """Peak learning rate of the second fit."""

@@ -48,6 +48,7 @@ def known_set(n: int, seed: int, prior: float = 1 / 11) -> LabelledStamps:
     truth = {"kind": np.where(y, "lens", rng.choice(KINDS, n))}
     for name, low, high in (("theta_e", 0.5, 2.9), ("arc_sn", 25, 290), ("magnification", 2, 12)):
         truth[name] = np.where(y, rng.uniform(low, high, n), np.nan)
+    truth["is_detectable"] = y & (rng.random(n) < 0.8)
     return LabelledStamps("lens", ("g", "r", "i"), rng.random((n, 1, 1, 3), np.float32), {"is_lens": y}, truth)
 
 

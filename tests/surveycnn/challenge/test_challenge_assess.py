@@ -8,6 +8,7 @@ from scipy.stats import binom, binomtest, norm
 
 from surveycnn.challenge.assess import (
     assess,
+    assess_population,
     binomial_interval,
     by_kind,
     in_bins,
@@ -97,10 +98,20 @@ def test_assess__is_plain_json(make_set, mix):
     assert found["n_without_score"] == 20
     assert sum(entry["n"] for entry in found["false_positives_by_kind"]) == (~data.labels["is_lens"]).sum()
     if mix == "survey":
-        theta = found["completeness"]["theta_e"]
-        assert sum(entry["n_selected"] for entry in theta) == round(
-            found["metrics"]["tpr_fpr1e3"]["value"] * 1500 * np.mean(data.labels["is_lens"])
-        )
+        selected = np.nansum(logit[data.labels["is_lens"]] > found["threshold"])
+        assert selected == round(found["metrics"]["tpr_fpr1e3"]["value"] * data.labels["is_lens"].sum())
+
+
+def test_assess_population__detectable_by_radius_all_by_signal(make_set):
+    data = make_set(900, 3, 1.0)
+    logit = np.where(data.truth["arc_sn"] > 100, 5.0, -5.0)
+    found = assess_population(Scores(logit, 1 / (1 + np.exp(-logit))), data, 0.0)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    by_signal = {entry["low"]: entry for entry in found["completeness"]["arc_sn"]}
+    assert by_signal[70.0]["fraction"] == 0.0 and by_signal[100.0]["fraction"] == 1.0
+    assert sum(entry["n"] for entry in by_signal.values()) == 900
+    by_radius = found["completeness"]["theta_e"]
+    assert sum(entry["n"] for entry in by_radius) == found["n_detectable"] == data.truth["is_detectable"].sum() < 900
 
 
 def test_assess__of_a_finder_without_any_score(make_set):

@@ -30,14 +30,15 @@ def test_flow_config__of_nothing_is_all_methods_on_fifty_thousand_negatives(zoo)
 def test_held_out_sets__have_seeds_of_their_own():
     config = ChallengeConfig()
     specs = [*training_sets(config), *held_out_sets(config)]
-    assert len({spec.seed for spec in specs}) == len(specs) == 6
+    assert len({spec.seed for spec in specs}) == len(specs) == 7
     names = {spec.name: (spec.mix, spec.conditions) for spec in held_out_sets(config)}
     assert names["challenge"] == ("survey", "wide") and names["hard_shifted"] == ("hard", "shifted")
-    assert [spec.name for spec in held_out_sets(ChallengeConfig(shifted=False))] == ["challenge", "hard"]
+    assert [spec.name for spec in held_out_sets(ChallengeConfig(shifted=False))] == ["challenge", "hard", "population"]
 
 
 def test_held_out_sets__without_shifted_are_the_same_stamps():
-    assert held_out_sets(ChallengeConfig())[:2] == held_out_sets(ChallengeConfig(shifted=False))
+    both = held_out_sets(ChallengeConfig())
+    assert [*both[:2], both[-1]] == held_out_sets(ChallengeConfig(shifted=False))
 
 
 def test_check_seeds__refuses_stamps_that_the_model_was_trained_on():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from surveycnn.challenge import plots, report
-from surveycnn.challenge.assess import assess
+from surveycnn.challenge.assess import assess, assess_population
 from surveycnn.challenge.config import ChallengeConfig
 from surveycnn.challenge.finders import Scores
 from surveycnn.challenge.run import describe
@@ -18,7 +18,8 @@ def record(make_set):
     """A good finder, a poor one and one without scores, on known sets."""
     config = ChallengeConfig(output="runs/x", n_challenge=3000, n_hard=400)
     specs = held_out_sets(config)
-    sets = {spec.name: make_set(spec.n, spec.seed, 0.5 if spec.is_hard else 1 / 11) for spec in specs}
+    priors = {"survey": 1 / 11, "hard": 0.5, "lenses": 1.0}
+    sets = {spec.name: make_set(spec.n, spec.seed, priors[spec.mix]) for spec in specs}
     found = describe(config, specs, sets)
     rng = np.random.default_rng(0)
     for name, signal in {"poor": 1.0, "surveycnn": 3.0, "blind": np.nan}.items():
@@ -29,7 +30,11 @@ def record(make_set):
             y = sets[spec.name].labels["is_lens"]
             logit = rng.normal(0, 1, len(y)) + signal * y * (0.5 if "shifted" in spec.name else 1)
             scores = Scores(logit, 1 / (1 + np.exp(-logit)))
-            found["finders"][name]["sets"][spec.name] = assess(scores, sets[spec.name], spec, 0.5)
+            measured = found["finders"][name]["sets"]
+            if spec.is_population:
+                measured[spec.name] = assess_population(scores, sets[spec.name], measured["challenge"]["threshold"] or -np.inf)
+            else:
+                measured[spec.name] = assess(scores, sets[spec.name], spec, 0.5)
     return found
 
 
@@ -56,7 +61,7 @@ def test_summary__ranks_finders_and_names_the_negatives(record):
 def test_markdown__main_table_holds_the_metrics_and_what_is_lost(record):
     head, best, *_ = rows(report.markdown(record), "finder | description")
     cells = dict(zip(head, best, strict=True))
-    values = {name: entry["metrics"] for name, entry in record["finders"]["surveycnn"]["sets"].items()}
+    values = {name: entry.get("metrics") for name, entry in record["finders"]["surveycnn"]["sets"].items()}
     assert cells["finder"] == "**surveycnn**" and cells["description"] == "surveycnn finder"
     assert cells["AUROC"].startswith(f"{values['challenge']['auroc']['value']:.3f} [")
     assert cells["trained on"] == "1,000 stamps"

@@ -15,7 +15,7 @@ from surveycnn.challenge.run import run_challenge
 from surveycnn.cli import main
 from surveycnn.errors import ConfigError, ModelError
 
-SMALL = {"n_challenge": 66, "n_hard": 24, "n_train": 24, "n_valid": 24, "n_workers": 1}
+SMALL = {"n_challenge": 66, "n_hard": 24, "n_population": 16, "n_train": 24, "n_valid": 24, "n_workers": 1}
 
 
 class Lines:
@@ -63,7 +63,7 @@ def test_run_challenge__writes_record_tables_and_pictures(zoo, config):
     assert {path.name for path in folder.iterdir()} == {"challenge.json", "challenge.md", *plots.PICTURES}
     assert json.loads((folder / "challenge.json").read_text()) == done.record
     assert list(done.record["finders"]) == ["surveycnn", "brightness", "nothing"]
-    for name, n in (("challenge", 66), ("hard", 24), ("challenge_shifted", 66), ("hard_shifted", 24)):
+    for name, n in (("challenge", 66), ("hard", 24), ("challenge_shifted", 33), ("hard_shifted", 24), ("population", 16)):
         about = done.record["sets"][name]
         assert about["n"] == n == about["n_lenses"] + about["n_negatives"] == sum(about["kinds"].values())
     ours = done.record["finders"]["surveycnn"]["sets"]
@@ -104,7 +104,7 @@ def test_run_challenge__resumed_is_uninterrupted(zoo, short, tmp_path, monkeypat
 def test_run_challenge__without_methods_and_shifted_measures_the_model_alone(short):
     alone = short.model_copy(update={"methods": []})
     record = run_challenge(alone, progress=Lines()).record
-    assert list(record["finders"]) == ["surveycnn"] and list(record["sets"]) == ["challenge", "hard"]
+    assert list(record["finders"]) == ["surveycnn"] and list(record["sets"]) == ["challenge", "hard", "population"]
 
 
 def test_run_challenge__fresh_forgets_its_own_files_and_no_others(zoo, short):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from surveycnn.inference.heads import MIN_SIGMA_Z, columns_of, mixture_parameters
-from surveycnn.models.card import Calibration, Outputs, Prior
+from surveycnn.models.card import Calibration, Domain, Outputs, Prior
 from surveycnn.models.package import find_card
 
 
@@ -14,12 +14,21 @@ def with_parts(name, **changes):
 
 def test_columns_of__lens_prior_correction():
     card = with_parts("lens", prior=Prior(training=0.5, survey=0.01), calibration=Calibration(temperature=2, bias=0.5))
-    columns = columns_of(card, np.array([[3.0], [-40.0]]))
+    columns = columns_of(card, np.array([[3.0, 1.0], [-40.0, 1.0]]))
     score = 1 / (1 + np.exp(-2.0))
     np.testing.assert_allclose(columns["lens_score"][0], score)
     odds = score / (1 - score) / 99
     np.testing.assert_allclose(columns["lens_prob"][0], odds / (1 + odds))
     np.testing.assert_array_equal(columns["lens_logit"], [3, -40])
+
+
+def test_columns_of__lens_domain_is_one_at_the_limit():
+    card = with_parts("lens", domain=Domain(band="i", magnitude=(16, 24), feature_distance=1.5))
+    columns = columns_of(card, np.array([[0.0, 1.5**2], [0.0, 9.0], [0.0, -1e-6]]))
+    np.testing.assert_allclose(columns["lens_domain"], [1.0, 2.0, 0.0])
+    assert list(columns) == list(card.schema) and card.n_outputs == 2
+    without = with_parts("lens", domain=Domain(band="i", magnitude=(16, 24)))
+    assert "lens_domain" not in columns_of(without, np.zeros((2, 1))) and without.n_outputs == 1
 
 
 def test_columns_of__prob_is_score_at_the_training_prior():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from surveycnn.models.backend import import_keras, import_openvino, is_installed
-from surveycnn.models.lens import build_lens
+from surveycnn.models.lens import build_lens, feature_network, lens_finder
 from surveycnn.models.merger import build_merger
 from surveycnn.models.morphology import QUESTIONS, build_morphology
 from surveycnn.models.photoz import aperture_colours, build_photoz
@@ -22,7 +22,7 @@ def test_build__shapes_and_raw_outputs(task):
     build, shape, n_outputs = BUILDERS[task]
     model = build()
     assert model.input_shape[1:] == shape and model.output_shape[1:] == (n_outputs,)
-    assert model.count_params() < 700_000
+    assert model.count_params() < 1_000_000
     last = model.layers[-1]
     assert last.activation is import_keras().activations.linear and last.compute_dtype == "float32"
     logits = np.asarray(model(5 * np.random.default_rng(0).normal(size=(64, *shape)).astype(np.float32), training=False))
@@ -74,3 +74,19 @@ def test_import_openvino__telemetry_is_off():
     from openvino.tools.ovc import telemetry_utils
 
     assert telemetry_utils.tm.__name__.endswith("telemetry_stub")
+
+
+def test_lens_finder__mean_logit_and_distance_from_the_training_set():
+    members = [build_lens(16, 2, widths=(4, 8)) for _ in range(2)]
+    stamps = np.random.default_rng(1).normal(size=(400, 16, 16, 2)).astype(np.float32)
+    features = np.concatenate([np.asarray(feature_network(member)(stamps)) for member in members], axis=1)
+    mean, (values, vectors) = features.mean(axis=0), np.linalg.eigh(np.cov(features, rowvar=False) + 1e-3 * np.eye(32))
+    whitening = (vectors / np.sqrt(values)) @ vectors.T
+    finder = lens_finder(members, mean, whitening)
+    logit, distance = np.asarray(finder(stamps)).T
+    each = [np.asarray(member(stamps, training=False))[:, 0] for member in members]
+    np.testing.assert_allclose(logit, np.mean(each, axis=0), atol=1e-5)
+    np.testing.assert_allclose(distance, (((features - mean) @ whitening) ** 2).mean(axis=1), rtol=1e-3)
+    assert distance.mean() == pytest.approx(1.0, abs=0.15)
+    far = np.asarray(finder(stamps[:20] + 30.0))[:, 1]
+    assert far.min() > np.quantile(distance, 0.99)

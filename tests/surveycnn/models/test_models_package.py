@@ -45,6 +45,8 @@ def test_load_package__gives_the_golden_outputs(package):
         np.testing.assert_allclose(np.asarray(model(golden["inputs"])), golden["raw"], atol=1e-5)
     assert card.n_weights == model.count_params() > 0
     assert card.activation_bytes >= 4 * (16 * 16 * 2 + 8 * 8 * 4)
+    stem, block = 2 * 5 * 5 * 2 * 4 * 8 * 8, 2 * 9 * 4 * 4 * 8 * 8
+    assert card.flops > stem + 2 * block
     assert card.keras == import_keras().__version__
 
 

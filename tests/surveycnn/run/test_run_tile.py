@@ -65,13 +65,14 @@ def test_process_tile__names_its_steps(parts):
     assert set(seen) == {"detect", "measure", "load", "stamps", "predict"}
 
 
-def test_process_tile__flags_sources_outside_a_models_magnitudes(parts):
+def test_process_tile__flags_sources_unlike_a_models_training_set(parts):
     tile, window, models, settings = parts
     rows = process_tile(tile, window, models, settings)
     domain = next(model.predictor.card.domain for model in models() if model.predictor.card.task == "lens")
     magnitude = magnitudes(rows[f"flux_{domain.band}"].values)
     outside = ~((magnitude >= domain.magnitude[0]) & (magnitude <= domain.magnitude[1]))
-    np.testing.assert_array_equal(has_flag(rows["flags"].values, "outside_domain_lens"), outside)
+    unlike = rows["lens_domain"].values > 1
+    np.testing.assert_array_equal(has_flag(rows["flags"].values, "outside_domain_lens"), outside | unlike)
 
 
 def test_empty_parts__finds_blocks_without_data(parts):

@@ -93,5 +93,5 @@ def test_held_out_sets__four_streams_of_their_own(tmp_path):
     plan = Plan("lens", 16, 16, 12, 1, 1, 8, "wide", n_hard=6)
     sets = held_out_sets(plan, tmp_path, 1, lambda line: None)
     assert list(sets) == ["", "hard_", "shifted_", "shifted_hard_"]
-    assert [len(held.data) for held in sets.values()] == [12, 6, 12, 6]
+    assert [len(held.data) for held in sets.values()] == [12, 6, 6, 6]
     assert sorted(path.name for path in tmp_path.iterdir())[0] == f"lens-hard-shifted-seed{HELD_OUT_SEED + 3}-n6"
