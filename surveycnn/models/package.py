@@ -89,27 +89,34 @@ def save_package(folder: str | Path, model: Any, card: Card, stamps: np.ndarray,
     raw = np.asarray(keras.ops.convert_to_numpy(model(inputs, training=False)), np.float32)
     np.savez_compressed(folder / GOLDEN_FILE, stamps=np.float32(stamps), inputs=np.float32(inputs), raw=raw)
     digests = {name: _sha256(folder / name) for name in (MODEL_FILE, GOLDEN_FILE)}
-    layers = _all_layers(model)
-    outputs = [tensor.shape[1:] for layer in layers for tensor in _as_list(layer.output)]
+    outputs = [tensor.shape[1:] for layer in _all_layers(model) for tensor in _as_list(layer.output)]
     activations = int(sum(4 * np.prod(shape) for shape in outputs))
-    sizes = {"n_weights": model.count_params(), "flops": sum(map(_flops, layers)), "activation_bytes": activations}
+    sizes = {"n_weights": model.count_params(), "flops": _flops(model), "activation_bytes": activations}
     card = card.model_copy(update={"keras": keras.__version__, "sha256": digests} | sizes)
     write_card(folder, card)
     return card
 
 
 def _all_layers(model: Any) -> list[Any]:
-    """Layers of a network and of the networks in it."""
-    return [inner for layer in model.layers for inner in (_all_layers(layer) if hasattr(layer, "layers") else [layer])]
+    """Layers of a network and of the networks in it, as often as each is called."""
+    found = []
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            found += _all_layers(layer) * max(1, len(layer._inbound_nodes))  # Keras has no public name for the calls
+        else:
+            found.append(layer)
+    return found
 
 
-def _flops(layer: Any) -> int:
-    """Floating point operations of a convolution or a dense layer for one stamp; the rest costs little beside them."""
-    keras = import_keras()
-    if not isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
-        return 0
-    places = np.prod(layer.output.shape[1:-1])  # the kernel is applied at each pixel of the output; a dense one once
-    return int(2 * np.prod(layer.kernel.shape) * places)
+def _flops(model: Any) -> int:
+    """Floating point operations of the convolutions and dense layers for one stamp; the rest costs little beside them."""
+    layers = import_keras().layers
+    total = 0
+    for layer in _all_layers(model):
+        if isinstance(layer, layers.Conv2D | layers.Dense):
+            places = np.prod(layer.output.shape[1:-1])  # the kernel is applied at each pixel of the output; a dense one once
+            total += int(2 * np.prod(layer.kernel.shape) * places)
+    return total
 
 
 def load_package(name_or_path: str | Path, *, golden: bool = True) -> tuple[Card, Any]:

@@ -32,6 +32,8 @@ class TrainConfig(Strict):
     """Channels of the network's stages; None takes those of the shipped model."""
     members: int | None = Field(default=None, ge=1, le=8)
     """Networks whose outputs are averaged; lenses only."""
+    views: int | None = Field(default=None, ge=1, le=8)
+    """Symmetries of the square over which the logit is averaged; lenses only."""
     mosaics: int | None = Field(default=None, ge=0)
     """Simulated mosaics whose highest-scoring objects become further negatives; lenses only."""
     n_hard: int | None = Field(default=None, ge=16)

@@ -45,7 +45,7 @@ def train_finder(
         fit_member = partial(_fit_member, number, plan, card, train_set, valid_set, state, log)
         members.append(in_precision(plan.precision, partial(build_model, card, train_set, plan.widths), fit_member))
     mean, whitening = _whitening([feature_network(member) for member in members], card, train_set)
-    finder = lens_finder(members, mean, whitening)
+    finder = lens_finder(members, mean, whitening, plan.views or 1)
     distance = np.sqrt(predicted(finder, card, valid_set)[:, 1])
     limit = round(float(np.quantile(distance, DOMAIN_QUANTILE)), 4)
     assert card.domain is not None

@@ -27,6 +27,8 @@ class Plan:
     """Channels of the network's stages."""
     members: int | None = None
     """Networks whose outputs are averaged; lenses only."""
+    views: int | None = None
+    """Symmetries of the square over which the logit is averaged, up to 8; lenses only."""
     mosaics: int | None = None
     """Simulated mosaics whose highest-scoring objects become further negatives; lenses only."""
     n_hard: int | None = None
@@ -39,11 +41,13 @@ class Plan:
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise ConfigError(f"task {self.task!r} is not known: expected {', '.join(TASKS)}")
-        for key in ("n_train", "n_valid", "n_test", "epochs", "batch_size", "members", "n_hard", "patience"):
+        for key in ("n_train", "n_valid", "n_test", "epochs", "batch_size", "members", "views", "n_hard", "patience"):
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise ConfigError(f"{key} is {value!r}, expected a whole number from 1")
-        lens_only = [key for key in ("members", "mosaics", "n_hard") if self.task != "lens" and getattr(self, key) is not None]
+        lens_only = [
+            key for key in ("members", "views", "mosaics", "n_hard") if self.task != "lens" and getattr(self, key) is not None
+        ]
         if lens_only:
             raise ConfigError(f"{', '.join(lens_only)} can be set for the task 'lens' alone, not for {self.task!r}: leave it out")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from surveycnn.models.backend import import_keras, import_openvino, is_installed
-from surveycnn.models.lens import build_lens, feature_network, lens_finder
+from surveycnn.models.lens import SYMMETRIES, build_lens, feature_network, lens_finder, view
 from surveycnn.models.merger import build_merger
 from surveycnn.models.morphology import QUESTIONS, build_morphology
 from surveycnn.models.photoz import aperture_colours, build_photoz
@@ -90,3 +90,20 @@ def test_lens_finder__mean_logit_and_distance_from_the_training_set():
     assert distance.mean() == pytest.approx(1.0, abs=0.15)
     far = np.asarray(finder(stamps[:20] + 30.0))[:, 1]
     assert far.min() > np.quantile(distance, 0.99)
+
+
+def test_lens_finder__views_are_averaged_and_make_it_symmetric():
+    member = build_lens(16, 2, widths=(4, 8))
+    stamps = np.random.default_rng(1).normal(size=(12, 16, 16, 2)).astype(np.float32)
+    finder = {n: lens_finder([member], np.zeros(16), np.eye(16), n_views=n) for n in (1, 2, 8)}
+    alone, pair, all_views = (np.asarray(finder[n](stamps))[:, 0] for n in (1, 2, 8))
+    mirrored = np.asarray(finder[1](stamps[:, ::-1]))[:, 0]
+    np.testing.assert_allclose(pair, (alone + mirrored) / 2, atol=1e-6)
+    assert np.abs(alone - mirrored).max() > 1e-4
+    for changed in (stamps[:, ::-1], stamps[:, :, ::-1], np.swapaxes(stamps, 1, 2), np.rot90(stamps, axes=(1, 2))):
+        np.testing.assert_allclose(np.asarray(finder[8](changed))[:, 0], all_views, atol=1e-5)
+
+
+def test_symmetries__are_eight_different_ones():
+    stamp = np.arange(9.0).reshape(1, 3, 3, 1)
+    assert len({tuple(np.asarray(view(stamp, *symmetry)).ravel()) for symmetry in SYMMETRIES}) == 8

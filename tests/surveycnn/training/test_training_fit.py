@@ -20,7 +20,7 @@ def plan(task, epochs=8, **changes):
 
 def trained(task, blobs, folder, lines):
     sets = [blobs(task, n, seed, 32) for seed, n in enumerate((192, 64, 64))]
-    return train_on(plan(task, members=2), Sets(*sets), folder / "package", work_dir=folder / "work", log=lines.append)
+    return train_on(plan(task, members=2, views=2), Sets(*sets), folder / "package", work_dir=folder / "work", log=lines.append)
 
 
 def test_train_on__learns_and_writes_a_package_that_holds(blobs, tmp_path):
@@ -32,7 +32,7 @@ def test_train_on__learns_and_writes_a_package_that_holds(blobs, tmp_path):
     assert card.metrics["baseline_auroc"].n == 64
     assert card.training.command == (
         "surveycnn run-flow train --set task=lens --set n_train=192 --set n_valid=64 --set n_test=64 "
-        "--set seed=7 --set epochs=8 --set batch_size=16 --set conditions=blobs --set widths=[8,16] --set members=2"
+        "--set seed=7 --set epochs=8 --set batch_size=16 --set conditions=blobs --set widths=[8,16] --set members=2 --set views=2"
     )
     assert card.stamp_px == 32 and card.training.n == 192
     predictor = load_model(tmp_path / "package", engine="tensorflow")
