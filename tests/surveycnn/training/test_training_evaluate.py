@@ -1,0 +1,40 @@
+"""Metrics of the shipped finder on small sets of each mix, and what a shift of the conditions costs."""
+
+import numpy as np
+import pytest
+
+from surveycnn.inference.predictor import load_model
+from surveycnn.training.calibration import fit_calibration
+from surveycnn.training.config import EvaluateConfig
+from surveycnn.training.evaluate import held_out_metrics
+from surveycnn.training.held_out import held_out_sets
+from surveycnn.training.plan import Plan
+from surveycnn.training.reliability import prior_weights
+from surveycnn.training.run import run_evaluate
+
+
+def test_run_evaluate__hard_mix_of_lenses(tmp_path):
+    config = EvaluateConfig(model="lens", n=48, seed=900, mix="hard", work_dir=str(tmp_path), engine="tensorflow", n_workers=1)
+    metrics = run_evaluate(config).metrics
+    assert metrics["auroc"].value > 0.6 and "re-arranged without lensing" in metrics["auroc"].definition
+    assert "tpr10" not in metrics
+
+
+def test_held_out_metrics__every_set_and_every_drop(tmp_path):
+    plan = Plan("lens", 16, 16, 88, 1, 1, 8, "wide", n_hard=24)
+    sets = held_out_sets(plan, tmp_path, 1, lambda line: None)
+    found = held_out_metrics(load_model("lens", engine="tensorflow"), sets, lambda line: None)
+    assert {"auroc", "ece", "tpr_fpr1e3", "hard_auroc", "shifted_auroc", "shifted_hard_auroc"} <= set(found)
+    drops = {name for name in found if name.startswith("drop_")}
+    assert {"drop_auroc", "drop_tpr_fpr1e3", "drop_hard_auroc"} <= drops and "drop_tpr10" not in drops
+    assert found["drop_auroc"].value == pytest.approx(found["auroc"].value - found["shifted_auroc"].value, abs=2e-6)
+
+
+def test_fit_calibration__weights_stand_for_another_share_of_positives():
+    rng = np.random.default_rng(0)
+    y = rng.random(40_000) < 0.1
+    logit = np.where(y, rng.normal(1, 1, y.size), rng.normal(-1, 1, y.size))
+    weighted = fit_calibration(logit, y, prior_weights(y, 0.5))
+    # two unit Gaussians at +-1 with equal shares: the logit is 2 x
+    assert weighted.temperature == pytest.approx(0.5, abs=0.02) and weighted.bias == pytest.approx(0.0, abs=0.05)
+    assert fit_calibration(logit, y).bias == pytest.approx(np.log(0.1 / 0.9), abs=0.1)
