@@ -49,6 +49,8 @@ class Finder(Protocol):
     """Fraction of lenses at which the score is calibrated."""
     n_train: int | None
     """Stamps that it learned from, before augmentation; None where it learns nothing."""
+    n_passes: int | None
+    """How often it went through them; None where it is not fitted in passes."""
 
     @property
     def key(self) -> str:
@@ -64,6 +66,7 @@ class ModelFinder:
     published: Any = None
     reference = "this package"
     n_train: int | None
+    n_passes: int | None
 
     def __init__(self, name_or_path: str):
         folder = package_folder(name_or_path)
@@ -71,6 +74,7 @@ class ModelFinder:
         card = self._predictor.card
         assert card.prior is not None  # a lens card has one
         self.name, self.prior, self.n_train = "surveycnn", card.prior.training, card.training.n
+        self.n_passes = card.training.epochs or None
         self.title = f"surveycnn {card.name} {card.version}, {card.n_weights:,} weights"
         self.key = hashlib.sha256((folder / CARD_FILE).read_bytes()).hexdigest()
 
@@ -91,6 +95,7 @@ class MethodFinder:
         self.prior = float(is_lens(valid).mean())
         wanted = getattr(method, "n_train", None)
         self.n_train = None if wanted is None else min(wanted, len(train))
+        self.n_passes: int | None = getattr(method, "epochs", None)
         self.key = _digest_of_files(folder, Path(inspect.getfile(type(method))), digest_of_set(train), digest_of_set(valid))
         self._centre, self._scale, self._calibration = self._calibrate(valid)
 

@@ -95,6 +95,7 @@ def _main_table(record: Record) -> str:
         shown = f"**{name}**" if name == OURS else name
         about = record["finders"][name]
         trained_on = "nothing" if about["n_train"] is None else f"{about['n_train']:,} stamps"
+        trained_on += f" x {about['n_passes']}" if about["n_passes"] else ""
         rows.append([shown, about["title"], trained_on, *_cells(record, name, interval=True)])
     return _table(rows)
 

@@ -122,7 +122,7 @@ def _measured(
     finder: Finder, specs: list[SetSpec], sets: dict[str, LabelledStamps], config: ChallengeConfig, log: Log
 ) -> dict[str, Any]:
     """What the record says of a finder."""
-    found: dict[str, Any] = {name: getattr(finder, name) for name in ("title", "reference", "prior", "n_train")}
+    found: dict[str, Any] = {name: getattr(finder, name) for name in ("title", "reference", "prior", "n_train", "n_passes")}
     found["published"] = _plain(finder.published)
     found["sets"] = {}
     for spec in specs:

@@ -34,7 +34,7 @@ class CMUDeepLens(NetworkFinder):
     published: ClassVar[Published | None] = Published("CMU-DeepLens-Resnet-ground3", 0.98, 0.09, 0.45)
 
     def __init__(
-        self, *, n_train: int = 16_000, epochs: int = 3, batch_size: int = 64, rate: float = 1e-3, n_blocks: int = 3
+        self, *, n_train: int = 20_000, epochs: int = 1, batch_size: int = 64, rate: float = 1e-3, n_blocks: int = 3
     ) -> None:
         super().__init__(n_train=n_train, epochs=epochs, batch_size=batch_size, rate=rate)
         self.n_blocks = self.checked("n_blocks", n_blocks)

@@ -31,7 +31,7 @@ class PlainCNN(NetworkFinder):
     # 1.7 times as fast as float32 where the CPU has it; not so with the many small layers of a residual network
     dtype = "mixed_bfloat16"
 
-    def __init__(self, *, n_train: int = 20_000, epochs: int = 4, batch_size: int = 64, rate: float = 1e-3) -> None:
+    def __init__(self, *, n_train: int = 20_000, epochs: int = 2, batch_size: int = 64, rate: float = 1e-3) -> None:
         super().__init__(n_train=n_train, epochs=epochs, batch_size=batch_size, rate=rate)
 
     def build(self, shape: tuple[int, ...], dtype: str) -> Any:

@@ -23,7 +23,13 @@ def record(make_set):
     found = describe(config, specs, sets)
     rng = np.random.default_rng(0)
     for name, signal in {"poor": 1.0, "surveycnn": 3.0, "blind": np.nan}.items():
-        about = {"title": f"{name} finder", "reference": "somebody", "prior": 0.5, "n_train": None if name == "poor" else 1000}
+        about = {
+            "title": f"{name} finder",
+            "reference": "somebody",
+            "prior": 0.5,
+            "n_train": None if name == "poor" else 1000,
+            "n_passes": 3 if name == "surveycnn" else None,
+        }
         about["published"] = {"entry": "CAST", "auroc": 0.98, "tpr0": 0.09, "tpr10": None} if name == "poor" else None
         found["finders"][name] = about | {"sets": {}}
         for spec in specs:
@@ -64,7 +70,7 @@ def test_markdown__main_table_holds_the_metrics_and_what_is_lost(record):
     values = {name: entry.get("metrics") for name, entry in record["finders"]["surveycnn"]["sets"].items()}
     assert cells["finder"] == "**surveycnn**" and cells["description"] == "surveycnn finder"
     assert cells["AUROC"].startswith(f"{values['challenge']['auroc']['value']:.3f} [")
-    assert cells["trained on"] == "1,000 stamps"
+    assert cells["trained on"] == "1,000 stamps x 3"
     drop = values["challenge_shifted"]["tpr_fpr1e3"]["value"] - values["challenge"]["tpr_fpr1e3"]["value"]
     change, error = cells["shifted: TPR at FPR 1e-3"].split(" ± ")
     assert change == f"{drop:+.3f}" and drop < 0 < float(error)
