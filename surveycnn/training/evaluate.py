@@ -35,7 +35,8 @@ def held_out_metrics(predictor: Predictor, sets: Mapping[str, HeldOut], log: Log
     """Metrics of a lens finder on the held-out sets, and what each loses under shifted conditions."""
     found: dict[str, Metric] = {}
     for prefix, held_out in sets.items():
-        log(f"{predictor.card.name}: measuring on {len(held_out.data)} held-out stamps, {prefix}{held_out.mix}")
+        name = prefix.replace("_", " ") or "challenge "
+        log(f"{predictor.card.name}: measuring on {len(held_out.data)} stamps of the {name}set")
         found |= finder_metrics(predictor, held_out, prefix)
     return found | _drops(found)
 
