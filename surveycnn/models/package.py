@@ -89,7 +89,8 @@ def save_package(folder: str | Path, model: Any, card: Card, stamps: np.ndarray,
     raw = np.asarray(keras.ops.convert_to_numpy(model(inputs, training=False)), np.float32)
     np.savez_compressed(folder / GOLDEN_FILE, stamps=np.float32(stamps), inputs=np.float32(inputs), raw=raw)
     digests = {name: _sha256(folder / name) for name in (MODEL_FILE, GOLDEN_FILE)}
-    outputs = [tensor.shape[1:] for layer in _all_layers(model) for tensor in _as_list(layer.output)]
+    # a network that is called several times, on views of a stamp, keeps the activations of one call at a time
+    outputs = [tensor.shape[1:] for layer in _all_layers(model, per_call=False) for tensor in _as_list(layer.output)]
     activations = int(sum(4 * np.prod(shape) for shape in outputs))
     sizes = {"n_weights": model.count_params(), "flops": _flops(model), "activation_bytes": activations}
     card = card.model_copy(update={"keras": keras.__version__, "sha256": digests} | sizes)
@@ -97,12 +98,13 @@ def save_package(folder: str | Path, model: Any, card: Card, stamps: np.ndarray,
     return card
 
 
-def _all_layers(model: Any) -> list[Any]:
-    """Layers of a network and of the networks in it, as often as each is called."""
+def _all_layers(model: Any, *, per_call: bool) -> list[Any]:
+    """Layers of a network and of the networks in it; with `per_call` as often as each is called."""
     found = []
     for layer in model.layers:
         if hasattr(layer, "layers"):
-            found += _all_layers(layer) * max(1, len(layer._inbound_nodes))  # Keras has no public name for the calls
+            n_calls = max(1, len(layer._inbound_nodes)) if per_call else 1  # Keras has no public name for the calls
+            found += _all_layers(layer, per_call=per_call) * n_calls
         else:
             found.append(layer)
     return found
@@ -112,7 +114,7 @@ def _flops(model: Any) -> int:
     """Floating point operations of the convolutions and dense layers for one stamp; the rest costs little beside them."""
     layers = import_keras().layers
     total = 0
-    for layer in _all_layers(model):
+    for layer in _all_layers(model, per_call=True):
         if isinstance(layer, layers.Conv2D | layers.Dense):
             places = np.prod(layer.output.shape[1:-1])  # the kernel is applied at each pixel of the output; a dense one once
             total += int(2 * np.prod(layer.kernel.shape) * places)
