@@ -27,6 +27,8 @@ class ChallengeConfig(Strict):
     n_train: int = Field(default=20_000, ge=16)
     n_valid: int = Field(default=2_000, ge=16)
     """Stamps that the methods of the literature are trained on and calibrated on."""
+    zoo_epochs: int | None = Field(default=None, ge=1)
+    """Passes of their networks through the training set; null takes one or two, for two CPU cores: give more on a GPU."""
     seed: int = Field(default=3_000, ge=0)
     """First of the seeds, of which none may be one that the model was trained on."""
     conditions: str = "wide"

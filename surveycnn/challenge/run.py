@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -115,7 +116,15 @@ def _finders(config: ChallengeConfig, log: Log) -> Iterator[Finder]:
     for name in names:
         log(f"method {name}: fit on {len(train)} stamps")
         folder = config.work_path / "zoo" / f"{name}-fit-{key}"
-        yield MethodFinder(METHODS[name](), train, valid, folder=folder, seed=config.seed, log=log)
+        method = _method(METHODS[name], config.zoo_epochs)
+        yield MethodFinder(method, train, valid, folder=folder, seed=config.seed, log=log)
+
+
+def _method(factory: Callable[..., Any], epochs: int | None) -> Any:
+    """A method of the zoo; `epochs` is for those that are fitted in passes."""
+    if epochs is not None and "epochs" in inspect.signature(factory).parameters:
+        return factory(epochs=epochs)
+    return factory()
 
 
 def _measured(
