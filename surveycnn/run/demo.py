@@ -52,7 +52,8 @@ class DemoResult:
 
     def summary(self) -> str:
         """Findings and what to do next, for people."""
-        catalog = self.survey.output
+        catalog, here = Path(self.survey.output), Path.cwd()
+        catalog = catalog.relative_to(here) if catalog.is_relative_to(here) else catalog
         lines = ["what the survey found, against what was drawn:", *(f"  {finding}" for finding in self.findings)]
         lines += [f"truth:   {self.simulated.folder / 'truth.fits'}", f"catalog: {catalog}"]
         lines += [f"try:     surveycnn query {catalog} --top 10 --by lens_prob"]
