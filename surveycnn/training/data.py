@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,18 +61,23 @@ Part = tuple[str, tuple[str, ...], np.ndarray, dict[str, np.ndarray], dict[str, 
 
 
 def write_set(home: Path, data: LabelledStamps) -> None:
-    """Write a set into the folder `home`; ``set.json`` comes last and marks it complete."""
+    """Write a set into the folder `home`, which appears whole; ``set.json`` marks it complete."""
     write_parts(home, len(data), [(data.task, data.bands, data.stamps, data.labels, data.truth)])
 
 
 def write_parts(home: Path, n: int, parts: Iterable[Part]) -> None:
-    """The same for a set of `n` stamps that comes in pieces: no more than one of them is in memory."""
-    home.mkdir(parents=True, exist_ok=True)
+    """The same for a set of `n` stamps that comes in pieces: no more than one of them is in memory.
+
+    A set grows in a folder of this process alone and is renamed: two processes that make the same one do not disturb each other.
+    """
+    partial = home.with_name(f".{home.name}.{os.getpid()}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
     stamps, done, columns, about = None, 0, [], {}
     for task, bands, piece, labels, truth in parts:
         if stamps is None:
             about = {"task": task, "bands": bands}
-            stamps = np.lib.format.open_memmap(home / "stamps.npy", "w+", piece.dtype, (n, *piece.shape[1:]))
+            stamps = np.lib.format.open_memmap(partial / "stamps.npy", "w+", piece.dtype, (n, *piece.shape[1:]))
         stamps[done : done + len(piece)] = piece
         done += len(piece)
         columns.append({"labels": labels, "truth": truth})
@@ -80,10 +86,12 @@ def write_parts(home: Path, n: int, parts: Iterable[Part]) -> None:
     stamps.flush()
     for kind in ("labels", "truth"):
         whole: dict[str, Any] = {name: np.concatenate([piece[kind][name] for piece in columns]) for name in columns[0][kind]}
-        np.savez(home / f"{kind}.npz", **whole)
-    temporary = home / "set.json.part"
-    temporary.write_text(json.dumps(about))
-    os.replace(temporary, home / "set.json")
+        np.savez(partial / f"{kind}.npz", **whole)
+    (partial / "set.json").write_text(json.dumps(about))
+    if not (home / "set.json").is_file():
+        shutil.rmtree(home, ignore_errors=True)
+        os.replace(partial, home)
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 def read_set(home: Path) -> LabelledStamps:
