@@ -8,10 +8,12 @@ import numpy as np
 from scipy import ndimage
 
 from surveycnn.challenge.zoo.lens_light import subtract_lens
-from surveycnn.challenge.zoo.linear import fit_logistic, logits, with_squares
-from surveycnn.challenge.zoo.method import Finder, Log, Published, Rows, in_chunks, softplus
-from surveycnn.challenge.zoo.pixels import filled, lens_centre, noise_of, radius_of
+from surveycnn.challenge.zoo.method import Finder, Published, softplus
+from surveycnn.challenge.zoo.pixels import lens_centre, radius_of
 from surveycnn.challenge.zoo.regions import Regions, find_regions, measure_regions, sum_in_regions, sum_per_stamp
+from surveycnn.evaluation.methods.linear import fit_logistic, logits, with_squares
+from surveycnn.evaluation.methods.method import Log, Rows, in_chunks
+from surveycnn.evaluation.methods.pixels import filled, noise_of
 from surveycnn.training.data import LabelledStamps
 
 INNER, OUTER = 0.5, 4.5

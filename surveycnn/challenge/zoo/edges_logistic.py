@@ -6,9 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from surveycnn.challenge.zoo.linear import fit_logistic, logits
-from surveycnn.challenge.zoo.method import Finder, Log, Published, Rows, in_chunks
-from surveycnn.challenge.zoo.pixels import stretched
+from surveycnn.challenge.zoo.method import Finder, Published
+from surveycnn.evaluation.methods.linear import fit_logistic, logits
+from surveycnn.evaluation.methods.method import Log, Rows, in_chunks
+from surveycnn.evaluation.methods.pixels import stretched
 from surveycnn.training.data import LabelledStamps
 
 N_ORIENTATIONS = 9

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy import fft, sparse
 
-from surveycnn.challenge.zoo.linear import standardisation
-from surveycnn.challenge.zoo.method import Finder, Log, Published, Rows, in_chunks
-from surveycnn.challenge.zoo.pixels import stretched
+from surveycnn.challenge.zoo.method import Finder, Published
+from surveycnn.evaluation.methods.linear import standardisation
+from surveycnn.evaluation.methods.method import Log, Rows, in_chunks
+from surveycnn.evaluation.methods.pixels import stretched
 from surveycnn.training.data import LabelledStamps
 
 N_RADII, N_ANGLES = 24, 64

@@ -1,4 +1,4 @@
-"""Pixels of stamps as the finders need them: noise, radii around the lens, signal to noise."""
+"""Pixels of stamps as the finders need them: the middle of the lens and radii around it."""
 
 from __future__ import annotations
 
@@ -6,39 +6,6 @@ import numpy as np
 
 PIXEL_SCALE = 0.2
 """arcsec per pixel"""
-FRAME_PX = 4
-
-
-def filled(stamps: np.ndarray) -> np.ndarray:
-    """Stamps with 0, the sky, where there is no data (NaN); a copy in float32."""
-    return np.nan_to_num(np.asarray(stamps, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-
-
-def noise_of(stamps: np.ndarray) -> np.ndarray:
-    """Noise per pixel (object, band) in nJy: 1.4826 MAD of the outer 4 pixels; where they hold no data, the median of the rest.
-
-    Parameters
-    ----------
-    stamps
-        (object, y, x, band) nJy, NaN = no data.
-    """
-    ny, nx = stamps.shape[1:3]
-    edge = np.ones((ny, nx), bool)
-    edge[FRAME_PX:-FRAME_PX, FRAME_PX:-FRAME_PX] = False
-    pixels = np.where(np.isfinite(stamps[:, edge]), stamps[:, edge], np.nan).astype(np.float64)
-    known = np.isfinite(pixels).sum(axis=1) >= FRAME_PX * FRAME_PX
-    pixels = np.where(known[:, None, :], pixels, 0.0)
-    scatter = 1.4826 * np.nanmedian(np.abs(pixels - np.nanmedian(pixels, axis=1, keepdims=True)), axis=1)
-    noise = np.where(known & (scatter > 0), scatter, np.nan)
-    for band in range(noise.shape[1]):
-        values = noise[np.isfinite(noise[:, band]), band]
-        noise[~np.isfinite(noise[:, band]), band] = np.median(values) if len(values) else 1.0
-    return noise
-
-
-def stretched(stamps: np.ndarray) -> np.ndarray:
-    """arcsinh of the signal to noise per pixel (object, y, x, band) float32: linear in the noise, logarithmic in bright cores."""
-    return np.arcsinh(filled(stamps) / noise_of(stamps)[:, None, None, :].astype(np.float32))
 
 
 def lens_centre(image: np.ndarray, width_px: float = 3.0, n_steps: int = 4) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from surveycnn.challenge.zoo.method import Published
 from surveycnn.challenge.zoo.networks import NetworkFinder
+from surveycnn.evaluation.methods.pixels import in_symmetries
 from surveycnn.models.backend import import_keras
 
 WIDTHS = (32, 64, 128)
@@ -56,8 +57,4 @@ class PlainCNN(NetworkFinder):
 
     def augment(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Each in one of the eight symmetries of the square."""
-        out = np.empty_like(images)
-        for turn, members in enumerate(np.array_split(rng.permutation(len(images)), 8)):
-            turned = np.rot90(images[members], turn % 4, axes=(1, 2))
-            out[members] = turned[:, ::-1] if turn >= 4 else turned
-        return out
+        return in_symmetries(images, rng)

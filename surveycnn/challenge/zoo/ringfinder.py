@@ -7,9 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from surveycnn.challenge.zoo.method import Log, Published, check_stamps, in_chunks, softplus
-from surveycnn.challenge.zoo.pixels import PIXEL_SCALE, filled, lens_centre, noise_of, radius_of
+from surveycnn.challenge.zoo.method import Published, softplus
+from surveycnn.challenge.zoo.pixels import PIXEL_SCALE, lens_centre, radius_of
 from surveycnn.challenge.zoo.regions import Regions, find_regions, measure_regions, sum_in_regions, sum_per_stamp
+from surveycnn.evaluation.methods.method import Log, check_stamps, in_chunks
+from surveycnn.evaluation.methods.pixels import filled, noise_of
 from surveycnn.training.data import LabelledStamps
 
 INNER, OUTER = 0.5, 2.7

@@ -14,9 +14,10 @@ from surveycnn.challenge.zoo.cmu_deeplens import build_cmu_deeplens
 from surveycnn.challenge.zoo.edges_logistic import oriented_gradients
 from surveycnn.challenge.zoo.gabor_svm import gabor_windows, polar_images
 from surveycnn.challenge.zoo.lens_light import subtract_lens
-from surveycnn.challenge.zoo.pixels import lens_centre, noise_of
+from surveycnn.challenge.zoo.pixels import lens_centre
 from surveycnn.challenge.zoo.regions import find_regions, measure_regions
 from surveycnn.errors import ConfigError, InputError, ModelError
+from surveycnn.evaluation.methods.pixels import noise_of
 from surveycnn.training.data import LabelledStamps
 from surveycnn.training.metrics import auroc
 

@@ -19,9 +19,9 @@ def standardisation(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def fit_logistic(
     features: np.ndarray,
-    is_lens: np.ndarray,
+    is_positive: np.ndarray,
     valid_features: np.ndarray,
-    valid_is_lens: np.ndarray,
+    valid_is_positive: np.ndarray,
     penalties: Sequence[float] = PENALTIES,
 ) -> dict[str, np.ndarray]:
     """Mean, scatter, weights and bias of the regression on features (object, feature); `penalties` are scikit-learn's C."""
@@ -37,9 +37,9 @@ def fit_logistic(
         with warnings.catch_warnings():
             # the ranking has settled long before the optimum is reached to the solver's tolerance
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(scaled, is_lens)
+            model.fit(scaled, is_positive)
         state = {"mean": mean, "scatter": scatter, "weights": model.coef_[0].astype(np.float64), "bias": model.intercept_[0]}
-        value = roc_auc_score(valid_is_lens, logits(valid_features, state))
+        value = roc_auc_score(valid_is_positive, logits(valid_features, state))
         if value > best:
             best, found = value, state
     return {name: np.asarray(value) for name, value in found.items()}

@@ -1,0 +1,1 @@
+"""Morphology and merger methods of the literature, written anew from their descriptions."""
