@@ -30,10 +30,17 @@ class MorphologyLearner(Learner):
         return np.concatenate([np.asarray(data.labels[question]) for question in QUESTIONS], axis=1)
 
     def check_labels(self, what: str, data: LabelledStamps) -> None:
-        """Raise an InputError where a question has no votes."""
+        """Raise an InputError where a question has no votes, or not those on its answers."""
         missing = [question for question in QUESTIONS if question not in data.labels]
         if missing:
             raise InputError(f"the {what} set has no votes on {', '.join(missing)}")
+        for question, answers in QUESTIONS.items():
+            shape = np.shape(data.labels[question])
+            if shape != (len(data), len(answers)):
+                raise InputError(
+                    f"the votes on {question} in the {what} set have the shape {shape}, "
+                    f"expected ({len(data)}, {len(answers)}) for the answers {', '.join(answers)}: simulate the set again"
+                )
 
     def predict(self, stamps: np.ndarray) -> np.ndarray:
         """Expected vote fractions of stamps.
