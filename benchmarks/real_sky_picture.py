@@ -13,11 +13,11 @@ from matplotlib.patches import Rectangle
 
 N_COLUMNS = 3
 PER_PICTURE = 18
-CELL = (6.1, 1.95)
+CELL = (6.2, 1.95)
 """Width and height of an object's place in the grid, inches."""
 IMAGE = 1.72
 """Side of an image, inches."""
-TEXT_WIDTH = 42
+TEXT_WIDTH = 40
 """Characters of a line of text."""
 DPI = 110
 NO_DATA = 0.3
