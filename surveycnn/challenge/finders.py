@@ -5,9 +5,7 @@ Scores are kept under a key of what gave them and of the stamps, so that a chang
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.special import expit
 
-from surveycnn.challenge.sets import is_lens, pieces
+from surveycnn.challenge.sets import is_lens
+from surveycnn.evaluation.kept import digest_of, digest_of_files, digest_of_set, kept_arrays, pieces
 from surveycnn.inference.predictor import Predictor, load_model
 from surveycnn.models.card import CARD_FILE, Calibration
 from surveycnn.models.package import package_folder
@@ -24,8 +23,6 @@ from surveycnn.training.calibration import fit_calibration
 from surveycnn.training.data import LabelledStamps
 
 Log = Callable[[str], None]
-N_DIGESTED = 64
-"""Stamps at either end of a set that go into its digest."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ class ModelFinder:
         self.name, self.prior, self.n_train = "surveycnn", card.prior.training, card.training.n
         self.n_passes = card.training.epochs or None
         self.title = f"surveycnn {card.name} {card.version}, {card.n_weights:,} weights"
-        self.key = hashlib.sha256((folder / CARD_FILE).read_bytes()).hexdigest()
+        self.key = digest_of_files([folder / CARD_FILE])
 
     def score(self, stamps: np.ndarray) -> Scores:
         found = self._predictor.predict(stamps)
@@ -96,7 +93,8 @@ class MethodFinder:
         wanted = getattr(method, "n_train", None)
         self.n_train = None if wanted is None else min(wanted, len(train))
         self.n_passes: int | None = getattr(method, "epochs", None)
-        self.key = _digest_of_files(folder, Path(inspect.getfile(type(method))), digest_of_set(train), digest_of_set(valid))
+        files = [Path(inspect.getfile(type(method))), *sorted(path for path in folder.rglob("*") if path.is_file())]
+        self.key = digest_of_files(files, digest_of_set(train), digest_of_set(valid))
         self._centre, self._scale, self._calibration = self._calibrate(valid)
 
     def score(self, stamps: np.ndarray) -> Scores:
@@ -116,36 +114,9 @@ class MethodFinder:
 
 def kept_scores(finder: Finder, data: LabelledStamps, folder: Path) -> Scores:
     """Scores of a set, from the file that an earlier call has left in `folder` where finder and set are the same."""
-    key = hashlib.sha256(f"{finder.key} {digest_of_set(data)}".encode()).hexdigest()[:16]
-    path = folder / f"{finder.name}-{key}.npy"
-    if path.is_file():
-        return Scores(*np.load(path))
-    parts = [finder.score(stamps) for stamps in pieces(data)]
-    scores = Scores(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("logit", "score")))
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".npy.part")
-    with temporary.open("wb") as file:
-        np.save(file, np.stack([scores.logit, scores.score]))
-    os.replace(temporary, path)
-    return scores
 
+    def make() -> dict[str, np.ndarray]:
+        parts = [finder.score(stamps) for stamps in pieces(data)]
+        return {name: np.concatenate([getattr(part, name) for part in parts]) for name in ("logit", "score")}
 
-def digest_of_set(data: LabelledStamps) -> str:
-    """Digest of a set's labels, truth and first and last stamps: a changed simulation changes it."""
-    digest = hashlib.sha256(repr((data.stamps.shape, data.bands)).encode())
-    for columns in (data.labels, data.truth):
-        for name in sorted(columns):
-            digest.update(name.encode())
-            digest.update(np.ascontiguousarray(columns[name]).tobytes())
-    for part in (data.stamps[:N_DIGESTED], data.stamps[-N_DIGESTED:]):
-        digest.update(np.ascontiguousarray(part).tobytes())
-    return digest.hexdigest()
-
-
-def _digest_of_files(folder: Path, source: Path, *words: str) -> str:
-    """Digest of the files that a fit has left, of the method's source, and of further words."""
-    digest = hashlib.sha256(" ".join(words).encode())
-    for path in [source, *sorted(path for path in folder.rglob("*") if path.is_file())]:
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return Scores(**kept_arrays(folder, finder.name, digest_of(finder.key, digest_of_set(data)), make))

@@ -1,7 +1,4 @@
-"""The pictures of a challenge, drawn from the record that ``challenge.json`` holds.
-
-Colours are those of Okabe and Ito, which people of any colour vision tell apart; where they run out, lines are dashed.
-"""
+"""The pictures of a challenge, drawn from the record that ``challenge.json`` holds."""
 
 from __future__ import annotations
 
@@ -12,16 +9,13 @@ from typing import Any
 import numpy as np
 
 from surveycnn.challenge.report import OURS, finders_in_order
+from surveycnn.evaluation.figures import OUR_COLOUR, OUR_STYLE, legend_beside, line_style, new_figure
 from surveycnn.training.finder_metrics import FPR
 
 Record = dict[str, Any]
 
-COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
-OUR_COLOUR = "#0072B2"
-DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
 SIZE = (8.6, 4.8)
 """inches"""
-DPI = 130
 SN_TICKS = (3, 10, 30, 100, 300, 1000)
 MIN_OBJECTS = 10
 """Bins with fewer show nothing but their scatter."""
@@ -29,7 +23,7 @@ MIN_OBJECTS = 10
 
 def draw_roc(record: Record, path: Path) -> None:
     """ROC curves of the challenge on a logarithmic axis, with the points of one and of ten false positives."""
-    figure = _figure()
+    figure = new_figure(SIZE)
     axes = figure.subplots()
     n_negative = record["sets"]["challenge"]["n_negatives"]
     for name, style in _styles(record):
@@ -49,7 +43,7 @@ def draw_roc(record: Record, path: Path) -> None:
 
 def draw_completeness(record: Record, path: Path) -> None:
     """Completeness at a false positive rate of 1e-3: of detectable lenses by Einstein radius, of all by the S/N of the arcs."""
-    figure = _figure((10.4, 4.4))
+    figure = new_figure((10.4, 4.4))
     panels = figure.subplots(1, 2, sharey=True)
     labels = ("Einstein radius of detectable lenses (arcsec)", "total S/N of the arcs of all lenses (better of g and r)")
     for axes, key, label in zip(panels, ("theta_e", "arc_sn"), labels, strict=True):
@@ -78,7 +72,7 @@ def _draw_bins(axes: Any, bins: list[dict[str, Any]], style: dict[str, Any], lab
 def draw_reliability(record: Record, path: Path) -> None:
     """Calibrated score against the fraction of lenses at the training prior, on each of the two surveys."""
     places = [name for name in ("challenge", "challenge_shifted") if name in record["sets"]]
-    figure = _figure((2.3 + 4.1 * len(places), 4.5))
+    figure = new_figure((2.3 + 4.1 * len(places), 4.5))
     panels = figure.subplots(1, len(places), sharey=True, squeeze=False)[0]
     for axes, place in zip(panels, places, strict=True):
         axes.plot([0, 1], [0, 1], color="0.75", lw=1, zorder=0)
@@ -102,28 +96,10 @@ PICTURES: dict[str, Callable[[Record, Path], None]] = {
 """Who draws which file."""
 
 
-def _figure(size: tuple[float, float] = SIZE) -> Any:
-    """An empty figure that belongs to no window and no global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def _styles(record: Record) -> list[tuple[str, dict[str, Any]]]:
     """Line of each finder, the best first; the same in all pictures."""
-    found = []
     others = sorted(name for name in record["finders"] if name != OURS)
-    for name in finders_in_order(record):
-        if name == OURS:
-            found.append((name, {"color": OUR_COLOUR, "lw": 2.6, "ls": "-", "zorder": 5}))
-            continue
-        index = others.index(name)
-        style = {"color": COLOURS[index % len(COLOURS)], "ls": DASHES[index // len(COLOURS) % len(DASHES)]}
-        found.append((name, style | {"lw": 1.4, "zorder": 3}))
-    return found
+    return [(name, OUR_STYLE if name == OURS else line_style(others.index(name))) for name in finders_in_order(record)]
 
 
 def _label(record: Record, name: str) -> str:
@@ -132,6 +108,5 @@ def _label(record: Record, name: str) -> str:
 
 def _finish(figure: Any, axes: Any, path: Path, title: str | None = "TPR at FPR 1e-3") -> None:
     """The legend to the right of `axes`, and the file."""
-    legend = axes.legend(title=title, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, title_fontsize=9)
-    legend.set_alignment("left")
+    legend_beside(axes, title)
     figure.savefig(path, format="png")

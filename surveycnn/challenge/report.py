@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from surveycnn.evaluation.tables import MISSING, aligned_table, figure_text, markdown_table
 from surveycnn.training.finder_metrics import CLEAR_ARC_SN, CLEAR_MAGNIFICATION
 
 Record = dict[str, Any]
 
 OURS = "surveycnn"
-MISSING = "-"
 COLUMNS = (
     ("AUROC", "AUROC", "challenge", "auroc"),
     ("TPR at FPR 1e-3", "TPR@1e-3", "challenge", "tpr_fpr1e3"),
@@ -53,9 +53,7 @@ def summary(record: Record) -> str:
     """The main table, aligned for a terminal."""
     rows = [["finder", *(short for _, short, *_ in _columns(record))]]
     rows += [[name, *_cells(record, name, interval=False)] for name in finders_in_order(record)]
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, "", SHORT_NAMES, sets_line(record), f"tables and pictures in {record['output']}"])
+    return "\n".join([aligned_table(rows), "", SHORT_NAMES, sets_line(record), f"tables and pictures in {record['output']}"])
 
 
 def markdown(record: Record) -> str:
@@ -98,7 +96,7 @@ def _main_table(record: Record) -> str:
         trained_on = "nothing" if about["n_train"] is None else f"{about['n_train']:,} stamps"
         trained_on += f" x {about['n_passes']}" if about["n_passes"] else ""
         rows.append([shown, about["title"], trained_on, *_cells(record, name, interval=True)])
-    return _table(rows)
+    return markdown_table(rows)
 
 
 def _published_table(record: Record) -> str:
@@ -106,13 +104,13 @@ def _published_table(record: Record) -> str:
     rows = [["finder", "reference", *(f"{key} here" for key in keys), "entry", *(f"{key} published" for key in keys)]]
     for name in finders_in_order(record):
         about = record["finders"][name]
-        here = [_text(_value(record, name, "challenge", key)) for key in ("auroc", "tpr0", "tpr9")]
+        here = [figure_text(_value(record, name, "challenge", key)) for key in ("auroc", "tpr0", "tpr9")]
         published = about["published"] or {}
         entry = published.get("entry", MISSING)
         rows.append(
-            [name, about["reference"], *here, entry, *(_text(published.get(key), 2) for key in ("auroc", "tpr0", "tpr10"))]
+            [name, about["reference"], *here, entry, *(figure_text(published.get(key), 2) for key in ("auroc", "tpr0", "tpr10"))]
         )
-    return _table(rows)
+    return markdown_table(rows)
 
 
 def _purity_table(record: Record) -> str:
@@ -125,9 +123,9 @@ def _purity_table(record: Record) -> str:
             rows.append(
                 ["finder", "TPR", "FPR", *(f"purity at 1 lens in {1 / entry['prior']:,.0f}" for entry in point["purity"])]
             )
-        purities = [f"{_text(entry['purity'])} (> {_text(entry['purity_lower_95'])})" for entry in point["purity"]]
-        rows.append([name, _text(point["tpr"]), f"{point['fpr']:.2g}", *purities])
-    return _table(rows)
+        purities = [f"{figure_text(entry['purity'])} (> {figure_text(entry['purity_lower_95'])})" for entry in point["purity"]]
+        rows.append([name, figure_text(point["tpr"]), f"{point['fpr']:.2g}", *purities])
+    return markdown_table(rows)
 
 
 def _kinds(record: Record) -> dict[str, int]:
@@ -141,7 +139,7 @@ def _kinds_table(record: Record) -> str:
     for name in finders_in_order(record):
         entries = {entry["kind"]: entry for entry in record["finders"][name]["sets"]["challenge"]["false_positives_by_kind"]}
         rows.append([name, *(str(entries[kind]["n_selected"]) for kind in kinds)])
-    return _table(rows)
+    return markdown_table(rows)
 
 
 def _definitions(record: Record) -> str:
@@ -173,7 +171,7 @@ def _cells(record: Record, name: str, *, interval: bool) -> list[str]:
             continue
         metric = record["finders"][name]["sets"][place]["metrics"].get(key)
         bounds = f" [{metric['interval'][0]:.3f}, {metric['interval'][1]:.3f}]" if interval and metric else ""
-        cells.append(_text(_value(record, name, place, key)) + bounds)
+        cells.append(figure_text(_value(record, name, place, key)) + bounds)
     return cells
 
 
@@ -189,12 +187,3 @@ def _change(record: Record, name: str, place: str, key: str, *, error: bool) -> 
 def _value(record: Record, name: str, place: str, key: str) -> float | None:
     metric = record["finders"][name]["sets"][place]["metrics"].get(key)
     return metric["value"] if metric else None
-
-
-def _text(value: float | None, digits: int = 3) -> str:
-    return MISSING if value is None else f"{value:.{digits}f}"
-
-
-def _table(rows: list[list[str]]) -> str:
-    head, *body = (f"| {' | '.join(row)} |" for row in rows)
-    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])

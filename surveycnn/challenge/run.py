@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import inspect
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -22,18 +19,15 @@ from surveycnn.challenge.assess import DEFINITIONS, assess, assess_population
 from surveycnn.challenge.config import ChallengeConfig
 from surveycnn.challenge.finders import Finder, Log, MethodFinder, ModelFinder, digest_of_set, kept_scores
 from surveycnn.challenge.sets import SetSpec, check_seeds, held_out_sets, is_lens, open_set, training_sets
-from surveycnn.errors import ConfigError, ModelError
+from surveycnn.errors import ModelError
+from surveycnn.evaluation.entries import make_method
+from surveycnn.evaluation.files import check_output, forget, write_files
 from surveycnn.models.package import find_card
 from surveycnn.training.data import LabelledStamps
+from surveycnn.training.run import Messages
 
 RECORD = "challenge.json"
 WRITTEN = ("challenge.md", *plots.PICTURES)
-
-
-class Messages(Protocol):
-    """What is told about a challenge while it runs."""
-
-    def message(self, text: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -69,9 +63,9 @@ def run_challenge(config: ChallengeConfig, *, fresh: bool = False, progress: Mes
     if card.task != "lens":
         raise ModelError(f"key 'model': {config.model!r} is a {card.task} model, expected a lens model")
     check_seeds(config, card)
-    _check_output(config.output_path)
+    check_output(config.output_path, RECORD, WRITTEN, "challenge")
     if fresh:
-        _forget(config.work_path)
+        forget(config.work_path, ("stamps/lens-*-seed*-n*", "zoo/*-fit-*", "scores/*/*.npz"))
     specs = held_out_sets(config)
     sets = {spec.name: _opened(spec, config, log) for spec in specs}
     record = describe(config, specs, sets)
@@ -116,15 +110,8 @@ def _finders(config: ChallengeConfig, log: Log) -> Iterator[Finder]:
     for name in names:
         log(f"method {name}: fit on {len(train)} stamps")
         folder = config.work_path / "zoo" / f"{name}-fit-{key}"
-        method = _method(METHODS[name], config.zoo_epochs)
+        method = make_method(METHODS[name], config.zoo_epochs)
         yield MethodFinder(method, train, valid, folder=folder, seed=config.seed, log=log)
-
-
-def _method(factory: Callable[..., Any], epochs: int | None) -> Any:
-    """A method of the zoo; `epochs` is for those that are fitted in passes."""
-    if epochs is not None and "epochs" in inspect.signature(factory).parameters:
-        return factory(epochs=epochs)
-    return factory()
 
 
 def _measured(
@@ -152,33 +139,10 @@ def _plain(published: Any) -> dict[str, Any] | None:
 
 def _write(folder: Path, record: dict[str, Any]) -> None:
     """Write the record, the tables and the pictures, each under a temporary name first."""
-    folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record, indent=1, allow_nan=False) + "\n"
     writers: dict[str, Callable[[Path], Any]] = {
         RECORD: lambda path: path.write_text(text, encoding="utf-8"),
         "challenge.md": lambda path: path.write_text(report.markdown(record), encoding="utf-8"),
     }
     writers |= {name: partial(draw, record) for name, draw in plots.PICTURES.items()}
-    for name, write in writers.items():
-        temporary = folder / f".{name}.part"
-        write(temporary)
-        os.replace(temporary, folder / name)
-
-
-def _check_output(folder: Path) -> None:
-    """Raise ConfigError where files would be replaced that no challenge has written."""
-    foreign = [] if (folder / RECORD).is_file() else [name for name in WRITTEN if (folder / name).exists()]
-    if foreign:
-        raise ConfigError(
-            f"key 'output': {str(folder)!r} holds {', '.join(foreign)}, which no challenge has written (no {RECORD}): "
-            "give another folder"
-        )
-
-
-def _forget(work: Path) -> None:
-    """Remove what earlier calls have kept in the work folder, and nothing else."""
-    for pattern in ("stamps/lens-*-seed*-n*", "zoo/*-fit-*"):
-        for path in work.glob(pattern):
-            shutil.rmtree(path, ignore_errors=True)
-    for path in work.glob("scores/*/*.npy"):
-        path.unlink()
+    write_files(folder, writers)

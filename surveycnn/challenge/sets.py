@@ -1,11 +1,10 @@
 """The simulated sets of a challenge: what methods are trained on, and the held-out stamps that all are measured on.
 
-Every set has a seed of its own; stamps stay on disk and are read in pieces.
+Every set has a seed of its own; stamps stay on disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,14 +13,10 @@ import numpy as np
 
 from surveycnn.challenge.config import ChallengeConfig
 from surveycnn.errors import ConfigError
+from surveycnn.evaluation.sets import check_seeds as check_seeds_of
 from surveycnn.models.card import Card
 from surveycnn.training.data import LabelledStamps, simulated
 from surveycnn.training.held_out import SHIFTED, n_shifted
-
-CHUNK = 2000
-"""Stamps that are in memory at a time: 100 MB."""
-TRAINING_SEEDS = 20
-"""Seeds from that of a card on, which its training may have used for its parts."""
 
 Mix = Literal["train", "survey", "hard", "lenses"]
 
@@ -66,13 +61,7 @@ def held_out_sets(config: ChallengeConfig) -> list[SetSpec]:
 
 def check_seeds(config: ChallengeConfig, card: Card) -> None:
     """Raise ConfigError where a set of the challenge could hold stamps that the model was trained on."""
-    used = range(card.training.seed, card.training.seed + TRAINING_SEEDS)
-    shared = sorted({spec.seed for spec in (*training_sets(config), *held_out_sets(config))} & set(used))
-    if shared:
-        raise ConfigError(
-            f"key 'seed': {config.seed} takes the seed {shared[0]}, but the model {card.name!r} was trained with seeds from "
-            f"{used.start} to {used.stop - 1} at most: choose a seed of {used.stop} or more"
-        )
+    check_seeds_of(config.seed, {spec.seed for spec in (*training_sets(config), *held_out_sets(config))}, card)
 
 
 def open_set(spec: SetSpec, folder: Path, n_workers: int) -> LabelledStamps:
@@ -94,9 +83,3 @@ def open_set(spec: SetSpec, folder: Path, n_workers: int) -> LabelledStamps:
 def is_lens(data: LabelledStamps) -> np.ndarray:
     """Labels (object,) bool."""
     return np.asarray(data.labels["is_lens"], bool)
-
-
-def pieces(data: LabelledStamps, size: int = CHUNK) -> Iterator[np.ndarray]:
-    """The stamps (object, y, x, band) in order, at most `size` in memory."""
-    for start in range(0, len(data), size):
-        yield np.array(data.stamps[start : start + size])

@@ -47,7 +47,9 @@ FLOWS = {
         "surveycnn.training.config:TrainConfig", "surveycnn.training.run:run_train", "surveycnn.flows.train:train"
     ),
     "evaluate": FlowEntry(
-        "surveycnn.training.config:EvaluateConfig", "surveycnn.training.run:run_evaluate", "surveycnn.flows.evaluate:evaluate"
+        "surveycnn.evaluation.config:EvaluateConfig",
+        "surveycnn.evaluation.run:run_evaluate",
+        "surveycnn.flows.evaluate:evaluate",
     ),
     "challenge": FlowEntry(
         "surveycnn.challenge.config:ChallengeConfig",

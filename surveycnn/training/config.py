@@ -1,4 +1,4 @@
-"""Configuration of the flows ``train`` and ``evaluate``."""
+"""Configuration of the flow ``train``."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class TrainConfig(Strict):
     widths: list[Annotated[int, Field(ge=1)]] | None = None
     """Channels of the network's stages; None takes those of the shipped model."""
     members: int | None = Field(default=None, ge=1, le=8)
-    """Networks whose outputs are averaged; lenses only."""
+    """Networks whose outputs are averaged."""
     views: int | None = Field(default=None, ge=1, le=8)
-    """Symmetries of the square over which the logit is averaged; lenses only."""
+    """Symmetries of the square over which the outputs are averaged."""
     mosaics: int | None = Field(default=None, ge=0)
     """Simulated mosaics whose highest-scoring objects become further negatives; lenses only."""
     n_hard: int | None = Field(default=None, ge=16)
@@ -54,18 +54,3 @@ class TrainConfig(Strict):
     @property
     def output_path(self) -> Path:
         return Path(self.output or Path("runs") / "models" / self.task)
-
-
-class EvaluateConfig(Strict):
-    """Which model is measured on which simulation; the defaults take other seeds than any training."""
-
-    model: str
-    """Name of a shipped model or path of a package."""
-    n: int = Field(default=4_000, ge=16)
-    seed: int = Field(default=1_000, ge=0)
-    work_dir: str = "runs/evaluate"
-    conditions: str = "wide"
-    mix: str = "train"
-    """Kinds of objects: train, and for lenses survey or hard too."""
-    engine: Literal["auto", "tensorflow", "jax", "torch", "openvino"] = "auto"
-    n_workers: int = Field(default=2, ge=1)

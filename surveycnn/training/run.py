@@ -1,4 +1,4 @@
-"""Training and evaluation as the flows and the command line call them: a configuration in, a result with a summary out."""
+"""Training as the flow and the command line call it: a configuration in, a result with a summary out."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Protocol
 
 from surveycnn.models.card import Metric
-from surveycnn.training.config import EvaluateConfig, TrainConfig
-from surveycnn.training.evaluate import evaluate
+from surveycnn.training.config import TrainConfig
 from surveycnn.training.fit import train
 
 
 class Messages(Protocol):
-    """What is told about a training while it runs."""
+    """What is told about a long call while it runs."""
 
     def message(self, text: str) -> None: ...
 
@@ -53,24 +52,6 @@ def run_train(config: TrainConfig, *, fresh: bool = False, progress: Messages | 
         log=progress.message if progress else print,
     )
     return Measured(str(config.output_path), card.metrics)
-
-
-def run_evaluate(config: EvaluateConfig, *, fresh: bool = False, progress: Messages | None = None) -> Measured:
-    """Measure a model on a simulation with a seed of its own."""
-    if fresh:
-        _forget(Path(config.work_dir), ("*-seed*-n*",))
-    metrics = evaluate(
-        config.model,
-        n=config.n,
-        seed=config.seed,
-        work_dir=config.work_dir,
-        conditions=config.conditions,
-        mix=config.mix,
-        n_workers=config.n_workers,
-        engine=config.engine,
-        log=progress.message if progress else print,
-    )
-    return Measured(config.model, metrics)
 
 
 def _forget(folder: Path, patterns: tuple[str, ...]) -> None:

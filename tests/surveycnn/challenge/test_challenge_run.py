@@ -11,7 +11,7 @@ import pytest
 
 from surveycnn.challenge import plots
 from surveycnn.challenge.config import ChallengeConfig
-from surveycnn.challenge.run import _method, run_challenge
+from surveycnn.challenge.run import run_challenge
 from surveycnn.cli import main
 from surveycnn.errors import ConfigError, ModelError
 
@@ -105,15 +105,6 @@ def test_run_challenge__without_methods_and_shifted_measures_the_model_alone(sho
     alone = short.model_copy(update={"methods": []})
     record = run_challenge(alone, progress=Lines()).record
     assert list(record["finders"]) == ["surveycnn"] and list(record["sets"]) == ["challenge", "hard", "population"]
-
-
-def test_method__passes_are_for_those_that_are_fitted_in_passes():
-    class Network:
-        def __init__(self, *, epochs: int = 2) -> None:
-            self.epochs = epochs
-
-    assert _method(Network, None).epochs == 2 and _method(Network, 9).epochs == 9
-    assert isinstance(_method(object, 9), object)
 
 
 def test_run_challenge__fresh_forgets_its_own_files_and_no_others(zoo, short):

@@ -5,19 +5,10 @@ import pytest
 
 from surveycnn.inference.predictor import load_model
 from surveycnn.training.calibration import fit_calibration
-from surveycnn.training.config import EvaluateConfig
 from surveycnn.training.evaluate import held_out_metrics
 from surveycnn.training.held_out import held_out_sets
 from surveycnn.training.plan import Plan
 from surveycnn.training.reliability import prior_weights
-from surveycnn.training.run import run_evaluate
-
-
-def test_run_evaluate__hard_mix_of_lenses(tmp_path):
-    config = EvaluateConfig(model="lens", n=48, seed=900, mix="hard", work_dir=str(tmp_path), engine="tensorflow", n_workers=1)
-    metrics = run_evaluate(config).metrics
-    assert metrics["auroc"].value > 0.6 and "re-arranged without lensing" in metrics["auroc"].definition
-    assert "tpr10" not in metrics
 
 
 def test_held_out_metrics__every_set_and_every_drop(tmp_path):
