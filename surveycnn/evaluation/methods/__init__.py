@@ -13,6 +13,6 @@ from surveycnn.evaluation.methods.hc15 import HuertasCompany15 as HuertasCompany
 from surveycnn.evaluation.methods.method import Method as Method
 from surveycnn.evaluation.methods.sersic_images import SersicImages as SersicImages
 
-METHODS: dict[str, _Callable[..., Method]] = {
-    method.name: method for method in (DominguezSanchez18, HuertasCompany15, HuertasCompany14, DeepMerge, SersicImages, Apertures)
-}
+_ALL: tuple[type[Method], ...] = (DominguezSanchez18, HuertasCompany15, HuertasCompany14, DeepMerge, SersicImages, Apertures)
+
+METHODS: dict[str, _Callable[..., Method]] = {method.name: method for method in _ALL}
