@@ -49,23 +49,29 @@ def source_schema(bands: Sequence[str]) -> Schema:
     return Schema(position_columns() + photometry_columns(bands))
 
 
-def lens_columns(has_distance: bool = False) -> list[Variable]:
-    """Columns of a lens finder.
+def domain_column_name(task: str) -> str:
+    """Name of the column that says how far a stamp is from what the model of `task` was trained on.
 
-    Parameters
-    ----------
-    has_distance
-        Whether the finder also says how far a stamp is from what it was trained on.
+    >>> domain_column_name("morphology")
+    'morph_domain'
     """
-    columns = [
+    prefix = {"morphology": "morph", "photoz": "pz"}.get(task, task)
+    return f"{prefix}_domain"
+
+
+def domain_column(task: str) -> Variable:
+    """Column of a model that measures how far a stamp is from its training set."""
+    text = "distance from the model's training set over that which holds 99 % of it; above 1 is outside its domain"
+    return Variable(domain_column_name(task), "f4", text, ucd="stat.fit.residual")
+
+
+def lens_columns() -> list[Variable]:
+    """Columns of a lens finder."""
+    return [
         Variable("lens_logit", "f4", "raw logit of the network", ucd="stat.likelihood"),
         Variable("lens_score", "f4", "calibrated probability at the training prior", ucd="stat.probability"),
         Variable("lens_prob", "f4", "calibrated probability at the survey's prior", ucd="stat.probability"),
     ]
-    if has_distance:
-        text = "distance from the finder's training set over that which holds 99 % of it; above 1 is outside its domain"
-        columns.append(Variable("lens_domain", "f4", text, ucd="stat.fit.residual"))
-    return columns
 
 
 def merger_columns() -> list[Variable]:

@@ -32,14 +32,19 @@ FLAGS: tuple[Flag, ...] = (
     Flag(5, "missing_band", "at least one band has no data at the source"),
     Flag(6, "stamp_incomplete", "some of the pixels given to a model had no data"),
     Flag(7, "no_centroid", "the windowed centroid did not converge, the position is that of the peak pixel"),
-    Flag(
-        8,
-        "outside_domain_lens",
-        "outside the magnitudes of the lens model's training set, or unlike it (lens_domain > 1)",
+    *(
+        Flag(
+            bit,
+            f"outside_domain_{task}",
+            f"outside the magnitudes of the {text} model's training set, or unlike it ({column} > 1)",
+        )
+        for bit, task, text, column in (
+            (8, "lens", "lens", "lens_domain"),
+            (9, "morphology", "morphology", "morph_domain"),
+            (10, "merger", "merger", "merger_domain"),
+            (11, "photoz", "photo-z", "pz_domain"),
+        )
     ),
-    Flag(9, "outside_domain_morphology", "outside the magnitudes for which the morphology model was trained"),
-    Flag(10, "outside_domain_merger", "outside the magnitudes for which the merger model was trained"),
-    Flag(11, "outside_domain_photoz", "outside the magnitudes for which the photo-z model was trained"),
     Flag(12, "no_prediction", "a model gave no number for this source: more than half of its stamp had no data"),
 )
 

@@ -21,8 +21,8 @@ from surveycnn.schema import Variable  # noqa: E402
 TASKS = ("lens", "morphology", "merger", "photoz")
 HEADLINES = {
     "lens": ("auroc", "tpr_fpr1e3", "tpr10", "hard_auroc", "ece"),
-    "morphology": ("smooth_or_featured_accuracy", "smooth_or_featured_fraction_error", "has_spiral_arms_accuracy"),
-    "merger": ("auroc", "ece", "time_median_error"),
+    "morphology": ("smooth_or_featured_accuracy", "has_spiral_arms_accuracy", "bar_accuracy", "fraction_error", "coverage90"),
+    "merger": ("auroc", "balanced_accuracy", "balanced_accuracy_projected", "purity_2pc_half", "time_median_error"),
     "photoz": ("sigma_nmad", "eta_0.15", "crps"),
 }
 """Metrics that the README shows; docs/models.md has all."""
@@ -42,7 +42,7 @@ def models_table() -> str:
     for name in TASKS:
         card = find_card(name)
         shown = []
-        for key in HEADLINES[name]:
+        for key in filter(card.metrics.__contains__, HEADLINES[name]):
             baseline = card.metrics.get(f"baseline_{key}")
             beside = f" ({baseline.value:.3g})" if baseline else ""
             shown.append(f"{key} {card.metrics[key].value:.3g}{beside}")

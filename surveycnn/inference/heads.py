@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit, logit, softmax
 
+from surveycnn.catalogs.columns import domain_column_name
 from surveycnn.inference import mixture
-from surveycnn.models.card import Card
+from surveycnn.models.card import Calibration, Card
 
 MIN_SIGMA_Z = 0.002
 """Narrowest Gaussian of a photo-z mixture: a density without a floor can be driven up without end in training."""
@@ -19,7 +20,10 @@ an answer is rare: its output sinks to 1 for all objects and never comes back.""
 def columns_of(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:
     """Columns of `card.schema` in double precision from raw outputs (object, `card.n_outputs`)."""
     raw = np.asarray(raw, np.float64)
-    return {"lens": _lens, "merger": _merger, "morphology": _morphology, "photoz": _photoz}[card.task](card, raw)
+    columns = {"lens": _lens, "merger": _merger, "morphology": _morphology, "photoz": _photoz}[card.task](card, raw)
+    if card.domain is not None and card.domain.feature_distance is not None:
+        columns[domain_column_name(card.task)] = np.sqrt(np.maximum(raw[:, -1], 0.0)) / card.domain.feature_distance
+    return columns
 
 
 def calibrated(card: Card, raw_logit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -50,29 +54,28 @@ def mixture_parameters(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 def _lens(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:
     score, prob = calibrated(card, raw[:, 0])
-    columns = {"lens_logit": raw[:, 0], "lens_score": score, "lens_prob": prob}
-    if card.has_distance and card.domain is not None and card.domain.feature_distance is not None:
-        columns["lens_domain"] = np.sqrt(np.maximum(raw[:, 1], 0.0)) / card.domain.feature_distance
-    return columns
+    return {"lens_logit": raw[:, 0], "lens_score": score, "lens_prob": prob}
 
 
 def _merger(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:
     score, prob = calibrated(card, raw[:, 0])
     mean, scale = card.time_scaling
+    calibration = card.calibration or Calibration()
     return {
         "merger_logit": raw[:, 0],
         "merger_score": score,
         "merger_prob": prob,
         "merger_time": mean + scale * raw[:, 1],
-        "merger_time_err": scale * np.exp(0.5 * np.clip(raw[:, 2], -10, 10)),
+        "merger_time_err": calibration.time_err * scale * np.exp(0.5 * np.clip(raw[:, 2], -10, 10)),
     }
 
 
 def _morphology(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:
     columns: dict[str, np.ndarray] = {}
+    factors = card.calibration.concentration if card.calibration else {}
     start = 0
     for question, answers in card.questions.items():
-        concentration = dirichlet_concentrations(raw[:, start : start + len(answers)])
+        concentration = factors.get(question, 1.0) * dirichlet_concentrations(raw[:, start : start + len(answers)])
         fraction = concentration / concentration.sum(axis=1, keepdims=True)
         for index, answer in enumerate(answers):
             columns[f"morph_{question}_{answer}"] = fraction[:, index]
@@ -82,7 +85,7 @@ def _morphology(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _photoz(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:
-    parameters = mixture_parameters(raw)
+    parameters = mixture_parameters(raw[:, : 3 * card.n_components])
     columns = {
         "z_phot": mixture.quantile(0.5, *parameters),
         "z_phot_lo": mixture.quantile(0.16, *parameters),

@@ -7,8 +7,8 @@ from typing import Any
 
 from surveycnn.models.backend import import_keras
 
-WIDTHS = (16, 32, 64, 96)
-"""Channels of the four stages: 0.06 GFLOP for a 64 px stamp, 0.6 million weights."""
+WIDTHS = (24, 48, 96, 128)
+"""Channels of the four stages: 0.14 GFLOP for a 64 px stamp, 1 million weights."""
 
 FEATURES = "features"
 """Name of the layer that gives the features."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from surveycnn.catalogs.columns import lens_columns, merger_columns, morphology_columns, photoz_columns
+from surveycnn.catalogs.columns import domain_column, lens_columns, merger_columns, morphology_columns, photoz_columns
 from surveycnn.errors import ModelError
 from surveycnn.schema import Schema
 
@@ -60,10 +60,14 @@ class Prior(_Part):
 
 
 class Calibration(_Part):
-    """``score = sigmoid(logit / temperature + bias)``, fitted on a validation set."""
+    """What was fitted on a validation set after the network: ``score = sigmoid(logit / temperature + bias)``, and two factors."""
 
     temperature: Positive = 1.0
     bias: float = 0.0
+    time_err: Positive = 1.0
+    """Merger: on the uncertainty of the time."""
+    concentration: dict[Word, Positive] = {}
+    """Morphology: on the concentrations of each question; 1 where it is not named."""
 
 
 class Domain(_Part):
@@ -76,7 +80,7 @@ class Domain(_Part):
     seeing_arcsec: tuple[float, float] | None = None
     depth: str = ""
     feature_distance: Positive | None = None
-    """Largest distance from the training set, in the features of a network whose second output is its square; 99 % of the
+    """Largest distance from the training set, in the features of a network whose last output is its square; 99 % of the
     validation set are nearer."""
 
     @model_validator(mode="after")
@@ -151,17 +155,18 @@ class Card(_Part):
     def n_outputs(self) -> int:
         """Numbers that the network gives per stamp.
 
-        Lens: the logit, and the squared distance from the training set where the domain has a limit for it. Merger: logit,
-        scaled time, log variance of the scaled time. Morphology: one per answer. Photo-z: weights (as logits), means and
-        widths of the Gaussians.
+        Lens: the logit. Merger: logit, scaled time, log variance of the scaled time. Morphology: one per answer. Photo-z: weights
+        (as logits), means and widths of the Gaussians. The last one is the squared distance from the training set where the
+        domain has a limit for it.
         """
         n_answers = sum(map(len, self.questions.values()))
-        return {"lens": 1 + self.has_distance, "merger": 3, "photoz": 3 * self.n_components, "morphology": n_answers}[self.task]
+        n = {"lens": 1, "merger": 3, "photoz": 3 * self.n_components, "morphology": n_answers}[self.task]
+        return n + self.has_distance
 
     @property
     def has_distance(self) -> bool:
         """Whether the network also says how far a stamp is from its training set."""
-        return self.task == "lens" and self.domain is not None and self.domain.feature_distance is not None
+        return self.domain is not None and self.domain.feature_distance is not None
 
     @property
     def questions(self) -> dict[str, list[str]]:
@@ -186,11 +191,13 @@ class Card(_Part):
     @property
     def schema(self) -> Schema:  # type: ignore[override]  # over a deprecated method of pydantic
         """Columns that the model gives."""
-        if self.task == "morphology":
-            return Schema(morphology_columns(self.questions))
-        if self.task == "photoz":
-            return Schema(photoz_columns(self.n_components))
-        return Schema(lens_columns(self.has_distance) if self.task == "lens" else merger_columns())
+        columns = {
+            "lens": lens_columns,
+            "merger": merger_columns,
+            "morphology": lambda: morphology_columns(self.questions),
+            "photoz": lambda: photoz_columns(self.n_components),
+        }[self.task]()
+        return Schema([*columns, domain_column(self.task)] if self.has_distance else columns)
 
 
 _NEEDED: dict[str, tuple[str, ...]] = {

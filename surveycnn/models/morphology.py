@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from surveycnn.models.backend import import_keras
-from surveycnn.models.blocks import dense_head, residual_features
+from surveycnn.models.blocks import WIDTHS, dense_head, residual_features
 
 QUESTIONS: dict[str, list[str]] = {
     "smooth_or_featured": ["smooth", "featured_or_disk", "artifact"],
@@ -16,13 +16,13 @@ QUESTIONS: dict[str, list[str]] = {
     "disk_edge_on": ["yes", "no"],
     "has_spiral_arms": ["yes", "no"],
     "bar": ["strong", "weak", "no"],
-    "bulge_size": ["dominant", "large", "moderate", "small", "none"],
+    "bulge_size": ["dominant", "moderate", "small"],
 }
 """Questions with their answers, in the order of the outputs."""
 
 
 def build_morphology(
-    n_outputs: int, stamp_px: int = 64, n_bands: int = 3, widths: tuple[int, ...] = (16, 32, 64, 96), dropout: float = 0.2
+    n_outputs: int, stamp_px: int = 64, n_bands: int = 3, widths: tuple[int, ...] = WIDTHS, dropout: float = 0.2
 ) -> Any:
     """Keras model from scaled stamps (object, y, x, band) to one number per answer (object, `n_outputs`).
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from surveycnn.catalogs.columns import source_schema
+from surveycnn.catalogs.columns import domain_column_name, source_schema
 from surveycnn.catalogs.flags import flag_value
 from surveycnn.run.memory import SOURCES_PER_BATCH
 from surveycnn.schema import Schema
@@ -192,7 +192,7 @@ def _model_flags(columns: Columns, scores: Columns, models: Sequence[TileModel])
             magnitude = magnitudes(columns[f"flux_{band}"])
             flags[~((magnitude >= bright) & (magnitude <= faint))] |= flag_value(f"outside_domain_{card.task}")
         if card.has_distance:
-            flags[scores["lens_domain"] > 1] |= flag_value("outside_domain_lens")
+            flags[scores[domain_column_name(card.task)] > 1] |= flag_value(f"outside_domain_{card.task}")
         first = scores[next(iter(model.predictor.schema))]
         flags[np.isnan(first)] |= flag_value("no_prediction")
     return flags

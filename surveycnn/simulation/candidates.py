@@ -1,6 +1,6 @@
-"""Stamps as a survey's pipeline cuts them from whole mosaics: blends, fragments, wings of stars and all, none of them a lens.
+"""Stamps as a survey's pipeline cuts them from whole mosaics: blends, fragments, wings of stars and all, none of them a positive.
 
-Where a training looks for what its network takes for lenses; stands behind :mod:`surveycnn.training.mining`.
+Where a training looks for what its network takes for lenses or mergers; stands behind :mod:`surveycnn.training.mining`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from surveycnn.sources.detect import detect_sources, detection_image
 from surveycnn.sources.stamps import cut_stamps
 
 SIDE_PX = 1600
-N_MERGERS = 12
+N_PLANTED = 12
+"""Mergers in a mosaic without lenses, lenses in one without mergers."""
 DENSITY = 2.0
 """Factor on the counts of the sky: crowded, so that more blends come by."""
 _FAINTEST = 22.8
@@ -30,9 +31,15 @@ _THRESHOLD, _MIN_AREA_PX = 3.0, 5
 _CENTROID_SIGMA_PX = 2.0
 
 
-def mosaic_parts(n_mosaics: int, *, seed: int, conditions: str, n_workers: int = 1) -> Iterator[StampSet]:
-    """The objects brighter than i = 22.8 of each of `n_mosaics` simulated mosaics without lenses, as stamps in g, r, i."""
-    jobs = ([seed] * n_mosaics, range(n_mosaics), [conditions] * n_mosaics)
+def mosaic_parts(task: str, n_mosaics: int, *, seed: int, conditions: str, n_workers: int = 1) -> Iterator[StampSet]:
+    """The objects brighter than i = 22.8 of each of `n_mosaics` simulated mosaics without positives, as stamps in g, r, i.
+
+    Parameters
+    ----------
+    task
+        lens or merger.
+    """
+    jobs = ([task] * n_mosaics, [seed] * n_mosaics, range(n_mosaics), [conditions] * n_mosaics)
     if n_workers == 1 or n_mosaics == 1:
         yield from map(detected_stamps, *jobs)
         return
@@ -40,11 +47,12 @@ def mosaic_parts(n_mosaics: int, *, seed: int, conditions: str, n_workers: int =
         yield from pool.map(detected_stamps, *jobs)
 
 
-def detected_stamps(seed: int, number: int, conditions: str, side: int = SIDE_PX) -> StampSet:
+def detected_stamps(task: str, seed: int, number: int, conditions: str, side: int = SIDE_PX) -> StampSet:
     """Stamps of the objects detected in one mosaic; it depends on the arguments alone."""
     entropy = np.random.SeedSequence(seed, spawn_key=(_CODE, number))
     mosaic_seed, noise_seed = (int(value) for value in entropy.generate_state(2))
-    scene = draw_scene(side, side, GRI, mosaic_seed, 0, N_MERGERS, DENSITY, conditions)
+    n_lenses, n_mergers = (N_PLANTED, 0) if task == "merger" else (0, N_PLANTED)
+    scene = draw_scene(side, side, GRI, mosaic_seed, n_lenses, n_mergers, DENSITY, conditions)
     image = observe(np.random.default_rng(noise_seed), scene.model, scene.exposures).astype(np.float32)
     rms = np.stack([np.full((side, side), exposure.sigma, np.float32) for exposure in scene.exposures])
     significance, mask = detection_image(image, rms, range(len(GRI)))
@@ -52,9 +60,12 @@ def detected_stamps(seed: int, number: int, conditions: str, side: int = SIDE_PX
     y, x, _ = windowed_centroids(significance, found.peak_y, found.peak_x, _CENTROID_SIGMA_PX)
     stamps = cut_stamps(image, y, x, STAMP_PX, 1.0)
     bright = _magnitude_i(stamps) < _FAINTEST
-    labels = {"is_lens": np.zeros(int(bright.sum()), bool)}
-    truth = {"kind": np.full(int(bright.sum()), "mosaic"), "mosaic": np.full(int(bright.sum()), number)}
-    return StampSet("lens", stamps[bright], GRI, labels, truth)
+    n = int(bright.sum())
+    labels = {f"is_{task}": np.zeros(n, bool)}
+    if task == "merger":
+        labels |= {"time_myr": np.full(n, np.nan, np.float32), "encounter": np.full(n, -1)}
+    truth = {"kind": np.full(n, "mosaic"), "mosaic": np.full(n, number)}
+    return StampSet(task, stamps[bright], GRI, labels, truth)
 
 
 def _magnitude_i(stamps: np.ndarray) -> np.ndarray:

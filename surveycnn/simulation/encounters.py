@@ -19,13 +19,14 @@ DISK_SCALE = 0.8
 N_PARTICLES = 3000
 """Per disk."""
 TIME_STEP = 0.1
-START_TIME, END_TIME = -9.0, 32.0
-"""From the first pericentre: -150 to +540 Myr."""
+START_TIME, END_TIME = -9.0, 34.0
+"""From the first pericentre: -150 to +570 Myr."""
 SNAPSHOT_STEPS = 5
 _HALO_MASS, _HALO_RADIUS = 10.0, 5.0
 _CORE_MASS, _CORE_RADIUS = 1.0, 0.3
-_FRICTION = 16.0
-"""4 pi ln(Lambda) of Chandrasekhar's formula, with ln(Lambda) near 2 as fits N-body mergers of like masses."""
+_FRICTION = 10.0
+"""4 pi ln(Lambda) of Chandrasekhar's formula; with ln(Lambda) near 0.8 galaxies of like masses part by 20 to 50 kpc after
+their first passage and come back within 200 to 600 Myr."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,12 @@ class Encounter:
     """(snapshot, 2, particle, 3) float32 positions of the particles of the first and of the second disk."""
     centres: np.ndarray
     """(snapshot, 2, 3) positions of the nuclei."""
-    isolated: np.ndarray
-    """(snapshot, particle, 3) the first disk, had it stayed alone."""
+    undisturbed: np.ndarray
+    """(snapshot, 2, particle, 3) float32 the same particles from their own nuclei, had each disk stayed alone."""
+    planes: np.ndarray
+    """(2, 3, 3) rotation of each disk: its columns are two axes in the plane and the axis of rotation."""
     mass_ratio: float
-    """Second over first galaxy, 0.1 to 1."""
+    """Second over first galaxy, 0.18 to 1."""
     pericentre: float
     """Smallest separation at the first passage, units of length."""
 
@@ -49,7 +52,7 @@ class Encounter:
 def acceleration(offset: np.ndarray, mass: float) -> np.ndarray:
     """Gravity (..., 3) of a galaxy of relative `mass` at `offset` (..., 3) from its centre; radii go as the root of the mass."""
     halo, core = _HALO_RADIUS * np.sqrt(mass), _CORE_RADIUS * np.sqrt(mass)
-    squared = (offset**2).sum(axis=-1, keepdims=True) + 1e-6
+    squared = np.einsum("...k,...k->...", offset, offset)[..., None] + 1e-6  # four times as fast as a sum over the last axis
     radius = np.sqrt(squared)
     pull = _HALO_MASS / (radius * (radius + halo) ** 2) + _CORE_MASS / (squared + core**2) ** 1.5
     return -mass * pull * offset
@@ -89,9 +92,15 @@ def orbital_energy(offset: np.ndarray, velocity: np.ndarray, mass_ratio: float) 
     return float(0.5 * (velocity**2).sum() + (1.0 + mass_ratio) * potential(radius, 1.0))
 
 
-def draw_disk_particles(rng: np.random.Generator, mass: float, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and velocities (n, 3) of an exponential disk on circular orbits with a dispersion of 8 %, in a random plane."""
-    scale = DISK_SCALE * mass**0.4
+def disk_scale(mass: float) -> float:
+    """Scale length of the disk of a galaxy of relative `mass`, units of length."""
+    return DISK_SCALE * mass**0.4
+
+
+def draw_disk_particles(rng: np.random.Generator, mass: float, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions and velocities (n, 3) of an exponential disk on circular orbits with a dispersion of 8 %, and its rotation
+    (3, 3)."""
+    scale = disk_scale(mass)
     radius = rng.gamma(2.0, scale, n)
     radius = np.where(radius < 5.0 * scale, radius, rng.uniform(0.2, 2.0, n) * scale)
     angle = rng.uniform(0.0, 2.0 * np.pi, n)
@@ -101,7 +110,7 @@ def draw_disk_particles(rng: np.random.Generator, mass: float, n: int) -> tuple[
     velocity = speed[:, None] * np.column_stack([-np.sin(angle), np.cos(angle), np.zeros(n)])
     velocity += 0.08 * speed[:, None] * rng.standard_normal((n, 3))
     rotation = random_rotation(rng)
-    return position @ rotation.T, velocity @ rotation.T
+    return position @ rotation.T, velocity @ rotation.T, rotation
 
 
 def random_rotation(rng: np.random.Generator) -> np.ndarray:
@@ -118,21 +127,22 @@ def random_rotation(rng: np.random.Generator) -> np.ndarray:
 
 def evolve_isolated(position: np.ndarray, velocity: np.ndarray, mass: float, n_steps: int, every: int) -> np.ndarray:
     """Positions (snapshot, particle, 3) of a disk that nobody disturbs, at the start and each `every` steps."""
-    snapshots = [position]
+    position, velocity = position.astype(np.float32), velocity.astype(np.float32)
+    snapshots, half = [position], np.float32(0.5 * TIME_STEP)
     pull = acceleration(position, mass)
     for step in range(1, n_steps + 1):
-        velocity = velocity + 0.5 * TIME_STEP * pull
-        position = position + TIME_STEP * velocity
+        velocity = velocity + half * pull
+        position = position + np.float32(TIME_STEP) * velocity
         pull = acceleration(position, mass)
-        velocity = velocity + 0.5 * TIME_STEP * pull
+        velocity = velocity + half * pull
         if step % every == 0:
             snapshots.append(position)
-    return np.array(snapshots, np.float32)
+    return np.array(snapshots)
 
 
 def incoming_orbit(rng: np.random.Generator, mass_ratio: float) -> tuple[np.ndarray, np.ndarray]:
     """Relative position and velocity (3,) at START_TIME of a nearly parabolic orbit: run backwards from the pericentre."""
-    pericentre = float(rng.uniform(0.5, 2.5)) * DISK_SCALE
+    pericentre = float(rng.uniform(0.3, 1.8)) * DISK_SCALE
     speed = np.sqrt(-2.0 * (1.0 + mass_ratio) * potential(pericentre, 1.0)) * rng.uniform(0.9, 1.0)
     offset, velocity = np.array([pericentre, 0.0, 0.0]), np.array([0.0, speed, 0.0])
     for _ in range(round(-START_TIME / TIME_STEP)):
@@ -142,11 +152,13 @@ def incoming_orbit(rng: np.random.Generator, mass_ratio: float) -> tuple[np.ndar
 
 def run_encounter(rng: np.random.Generator, n_particles: int = N_PARTICLES) -> Encounter:
     """Simulate one encounter: random masses, orbit and orientations."""
-    mass_ratio = float(10 ** rng.uniform(-0.9, 0.0))
+    mass_ratio = float(10 ** rng.uniform(-0.75, 0.0))
     offset, velocity = incoming_orbit(rng, mass_ratio)
     disks = [draw_disk_particles(rng, mass, n_particles) for mass in (1.0, mass_ratio)]
     n_steps = round((END_TIME - START_TIME) / TIME_STEP)
-    isolated = evolve_isolated(*disks[0], 1.0, n_steps, SNAPSHOT_STEPS)
+    alone = [
+        evolve_isolated(*disk[:2], mass, n_steps, SNAPSHOT_STEPS) for disk, mass in zip(disks, (1.0, mass_ratio), strict=True)
+    ]
     track = _orbit(offset, velocity, mass_ratio, n_steps)
     share = mass_ratio / (1.0 + mass_ratio)
     centres = np.stack([-share * track[:, 0], (1.0 - share) * track[:, 0]], axis=1)
@@ -160,7 +172,8 @@ def run_encounter(rng: np.random.Generator, n_particles: int = N_PARTICLES) -> E
         time=(np.arange(0, n_steps + 1, SNAPSHOT_STEPS) - first) * TIME_STEP,
         particles=snapshots.reshape(len(snapshots), 2, n_particles, 3),
         centres=centres[::SNAPSHOT_STEPS],
-        isolated=isolated,
+        undisturbed=np.stack(alone, axis=1),
+        planes=np.stack([disk[2] for disk in disks]),
         mass_ratio=mass_ratio,
         pericentre=float(separation[first]),
     )

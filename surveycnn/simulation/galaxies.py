@@ -6,7 +6,7 @@ Davis et al. (2012, ApJS 199, 33), disk thickness 0.15-0.25.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import galsim
 import numpy as np
@@ -134,6 +134,11 @@ def draw_structure(rng: np.random.Generator, galaxy: Galaxy, features: float = 1
     return draw_disk(rng, galaxy, features=features)
 
 
+def smoothed(structure: Structure) -> Structure:
+    """The same bulge and disk without arms, bar, ring, clumps and lopsidedness."""
+    return replace(structure, arm_contrast=0.0, bar_fraction=0.0, ring_fraction=0.0, clump_fraction=0.0, lopsidedness=0.0)
+
+
 def bulge_colours(galaxy: Galaxy, bands: tuple[str, ...]) -> np.ndarray:
     """Flux ratios (band,) to i of the old stars."""
     return colours(max(0.0, 0.3 * galaxy.spectral_type - 0.1), galaxy.redshift, bands, 0.5 * max(galaxy.a_v, 0.0))
@@ -162,7 +167,7 @@ def galaxy_light(
     if not structure.has_disk:
         return light
     if structure.is_structured:
-        light.append(_structured_disk(rng, galaxy, structure, bands, (1.0 - bulge) * total, y, x))
+        light.append(structured_disk(rng, galaxy, structure, bands, (1.0 - bulge) * total, y, x))
     else:
         profile = smooth_disk(structure).shift(x, y)
         light.append(Component(profile, (1.0 - bulge) * total * disk_colours(galaxy, bands)))
@@ -183,7 +188,7 @@ def smooth_disk(structure: Structure) -> galsim.GSObject:
     return disk.rotate(structure.angle * galsim.radians)
 
 
-def _structured_disk(
+def structured_disk(
     rng: np.random.Generator, galaxy: Galaxy, structure: Structure, bands: tuple[str, ...], flux: float, y: float, x: float
 ) -> Layers:
     """Disk in three layers: old disk and bar in the disk's and bulge's colours, arms, rings and clumps in young ones."""

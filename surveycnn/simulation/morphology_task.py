@@ -1,22 +1,27 @@
 """Stamps for galaxy morphology, with the votes that Galaxy Zoo's volunteers would cast.
 
-The latent truth is the structure that was drawn; what volunteers can see of it fades with seeing, distance and noise,
-as in Galaxy Zoo (Hart et al. 2016, MNRAS 461, 3663). Vote numbers follow Galaxy Zoo DECaLS (Walmsley et al. 2022, MNRAS
-509, 3966): about 40 for 45 % of the galaxies and 5 for the others; each question is asked of those whose answers led to
-it.
+The latent truth is the structure that was drawn; what volunteers see of it is measured on the image without noise
+(:mod:`surveycnn.simulation.visible`). Vote numbers follow Galaxy Zoo DECaLS (Walmsley et al. 2022, MNRAS 509, 3966): about 40
+for 45 % of the galaxies and 5 for the others; each question is asked of those whose answers led to it.
+
+The questions are those of its tree that stamps of 12.8 arcsec in the seeing of the ground can answer. Left out are the
+winding and the number of spiral arms and the bulges of edge-on disks, which need several seeing disks across what they ask
+about, and `merging`, which the merger finder answers; the five sizes of bulges are three here, as the seeing blurs
+neighbouring ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from surveycnn.simulation.conditions import Exposure
 from surveycnn.simulation.field import draw_neighbours, star, star_spikes
 from surveycnn.simulation.galaxies import EDGE_ON_DEG, Structure, draw_structure, galaxy_light
-from surveycnn.simulation.population import Galaxy, draw_galaxy, draw_magnitude, draw_star_fluxes, njy
-from surveycnn.simulation.render import Stamp, draw_light
+from surveycnn.simulation.population import Galaxy, draw_galaxy, draw_magnitude, draw_star_fluxes
+from surveycnn.simulation.render import Component, Layers, Stamp, draw_light
+from surveycnn.simulation.visible import Look, look_at, step
 
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "smooth_or_featured": ("smooth", "featured_or_disk", "artifact"),
@@ -24,132 +29,113 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
     "disk_edge_on": ("yes", "no"),
     "has_spiral_arms": ("yes", "no"),
     "bar": ("strong", "weak", "no"),
-    "bulge_size": ("dominant", "large", "moderate", "small", "none"),
+    "bulge_size": ("dominant", "moderate", "small"),
 }
-_CONCENTRATION = 25.0
+BRIGHTEST, FAINTEST = 16.0, 22.5
+"""i magnitudes of the galaxies."""
+_RESOLVED_ARCSEC, _SMALL_SHARE = 1.0, 0.3
+"""Half-light radius of what is resolved, and the share of the smaller ones that is kept."""
+_CONCENTRATION = 40.0
 """Of the Dirichlet distribution of a galaxy's answers: volunteers differ by more than multinomial noise."""
-_ARTIFACT_SHARE = 0.03
-TRUTH = ("redshift", "bulge_fraction", "bar_fraction", "arm_contrast", "inclination", "visibility")
+_STAR_SHARE = 0.05
+"""Of stars, which volunteers call artifacts; half of them bright ones with spikes."""
+_REFERENCE_BAND = "r"
+"""In which the features are looked at: the deepest and sharpest of the three."""
+TRUTH = ("redshift", "mag_i", "radius", "bulge_fraction", "bar_fraction", "arm_contrast", "inclination")
+LOOK = ("arms_seen", "bar_seen", "axis_ratio")
 
 
 def morphology_stamp(rng: np.random.Generator, exposures: Sequence[Exposure], centre: tuple[float, float]) -> Stamp:
     """Image without noise (band, y, x), votes per question and truth of one stamp."""
     bands = tuple(exposure.band for exposure in exposures)
-    if rng.uniform() < _ARTIFACT_SHARE:
-        return _artifact_stamp(rng, exposures, centre)
-    galaxy = draw_galaxy(rng, draw_magnitude(rng, 16.5, 23.8, slope=0.08))
+    if rng.uniform() < _STAR_SHARE:
+        return _star_stamp(rng, exposures, centre)
+    galaxy = _drawn_galaxy(rng)
     structure = draw_structure(rng, galaxy)
-    light = galaxy_light(rng, galaxy, structure, bands) + draw_neighbours(rng, bands)
-    probabilities = answer_probabilities(galaxy, structure, exposures)
+    seed = int(rng.integers(2**63))
+    image = draw_light(galaxy_light(np.random.default_rng(seed), galaxy, structure, bands), exposures, centre=centre)
+    index = bands.index(_REFERENCE_BAND)
+    look = look_at(galaxy, structure, image[index], exposures[index], seed)
     truth = {
         "redshift": galaxy.redshift,
+        "mag_i": galaxy.mag_i,
+        "radius": galaxy.radius,
         "bulge_fraction": structure.bulge_fraction,
         "bar_fraction": structure.bar_fraction,
         "arm_contrast": structure.arm_contrast,
         "inclination": structure.inclination if structure.has_disk else np.nan,
-        "visibility": visibility(galaxy, exposures),
+        "arms_seen": look.arms,
+        "bar_seen": look.bar,
+        "axis_ratio": look.axis_ratio,
         "kind": "disk" if structure.has_disk else "elliptical",
     }
-    return draw_light(light, exposures, centre=centre), draw_votes(rng, probabilities), truth
+    image = image + draw_light(draw_neighbours(rng, bands), exposures, centre=centre)
+    return _voted(rng, image, answer_probabilities(structure, look), truth)
 
 
-def _artifact_stamp(rng: np.random.Generator, exposures: Sequence[Exposure], centre: tuple[float, float]) -> Stamp:
-    """A bright star with its spikes and halo: the answer is `artifact`."""
+def _drawn_galaxy(rng: np.random.Generator) -> Galaxy:
+    """A galaxy of the sky; most of the small ones are passed over, of which the seeing leaves nothing to ask about."""
+    while True:
+        galaxy = draw_galaxy(rng, draw_magnitude(rng, BRIGHTEST, FAINTEST, slope=0.0))
+        if galaxy.radius > _RESOLVED_ARCSEC or rng.uniform() < _SMALL_SHARE:
+            return galaxy
+
+
+def _voted(
+    rng: np.random.Generator, image: np.ndarray, probabilities: dict[str, np.ndarray], truth: Mapping[str, object]
+) -> Stamp:
+    """The stamp with its votes, and with the answers of so many volunteers that their number plays no part."""
+    fractions = {name: rng.dirichlet(_CONCENTRATION * p / p.sum()) for name, p in probabilities.items()}
+    return image, draw_votes(rng, fractions), dict(truth) | {f"fraction_{n}": f.astype(np.float32) for n, f in fractions.items()}
+
+
+def _star_stamp(rng: np.random.Generator, exposures: Sequence[Exposure], centre: tuple[float, float]) -> Stamp:
+    """A star, the bright ones with spikes and a halo: the answer is `artifact`."""
     bands = tuple(exposure.band for exposure in exposures)
-    flux = draw_star_fluxes(rng, float(rng.uniform(14.5, 18.0)), bands)
-    light = [star(flux, 0.0, 0.0), *star_spikes(rng, flux), *draw_neighbours(rng, bands)]
+    mag_i = float(rng.uniform(14.5, 19.0))
+    flux = draw_star_fluxes(rng, mag_i, bands)
+    light: list[Component | Layers] = [star(flux, 0.0, 0.0), *draw_neighbours(rng, bands)]
+    if mag_i < 17.0:
+        light += star_spikes(rng, flux)
     probabilities = {name: np.full(len(answers), 1.0 / len(answers)) for name, answers in QUESTIONS.items()}
     probabilities["smooth_or_featured"] = np.array([0.06, 0.02, 0.92])
     probabilities["how_rounded"] = np.array([0.94, 0.04, 0.02])
-    truth = dict.fromkeys(TRUTH, np.nan) | {"kind": "artifact"}
-    return draw_light(light, exposures, centre=centre), draw_votes(rng, probabilities), truth
+    truth = dict.fromkeys((*TRUTH, *LOOK), np.nan) | {"mag_i": mag_i, "kind": "artifact"}
+    return _voted(rng, draw_light(light, exposures, centre=centre), probabilities, truth)
 
 
-def _step(value: float, half: float, width: float) -> float:
-    """Logistic step from 0 to 1 at `half`."""
-    return float(1.0 / (1.0 + np.exp(-np.clip((value - half) / width, -50.0, 50.0))))
-
-
-def signal_to_noise(galaxy: Galaxy, exposures: Sequence[Exposure]) -> float:
-    """S/N of the whole galaxy in its best band, sky noise over an aperture of two half-light radii."""
-    best = 0.0
-    for exposure in exposures:
-        area_px = np.pi * ((2.0 * galaxy.radius) ** 2 + exposure.fwhm**2) / 0.04
-        flux = njy(galaxy.mag_i)
-        best = max(best, flux / np.sqrt(area_px * exposure.sigma**2 + exposure.source_variance * flux))
-    return float(best)
-
-
-def visibility(galaxy: Galaxy, exposures: Sequence[Exposure]) -> float:
-    """How much of the structure can be seen, 0 to 1: resolved by the sharpest band and above the noise."""
-    fwhm = min(exposure.fwhm for exposure in exposures)
-    resolved = _step(np.log(galaxy.radius / fwhm), np.log(0.75), 0.22)
-    return resolved * _step(np.log10(signal_to_noise(galaxy, exposures)), 1.55, 0.15)
-
-
-def answer_probabilities(galaxy: Galaxy, structure: Structure, exposures: Sequence[Exposure]) -> dict[str, np.ndarray]:
+def answer_probabilities(structure: Structure, look: Look) -> dict[str, np.ndarray]:
     """Probability of each answer of each question for a typical volunteer."""
-    seen = visibility(galaxy, exposures)
-    edge_on = _step(structure.inclination, EDGE_ON_DEG, 2.0) if structure.has_disk else 0.05
+    edge_on = step(structure.inclination, EDGE_ON_DEG, 2.0) if structure.has_disk else 0.0
+    arms, any_bar = 0.03 + 0.94 * look.arms, 0.03 + 0.94 * look.bar
+    strong = any_bar * step(structure.bar_fraction, 0.17, 0.025)
     return {
-        "smooth_or_featured": _smooth_or_featured(structure, seen),
-        "how_rounded": _how_rounded(galaxy, structure, exposures),
-        "disk_edge_on": np.array([edge_on, 1.0 - edge_on]) * 0.96 + 0.02,
-        "has_spiral_arms": _spiral_arms(structure, seen),
-        "bar": _bar(galaxy, structure, exposures, seen),
-        "bulge_size": _bulge_size(structure),
+        "smooth_or_featured": _smooth_or_featured(structure, look, edge_on),
+        "how_rounded": _how_rounded(look.axis_ratio),
+        "disk_edge_on": np.array([0.02 + 0.96 * edge_on, 0.98 - 0.96 * edge_on]),
+        "has_spiral_arms": np.array([arms, 1.0 - arms]),
+        "bar": np.array([strong, any_bar - strong, 1.0 - any_bar]),
+        "bulge_size": _bulge_size(structure.bulge_fraction),
     }
 
 
-def _smooth_or_featured(structure: Structure, seen: float) -> np.ndarray:
-    featured = 0.05
-    if structure.has_disk:
-        features = 1.6 * structure.arm_contrast + 3.0 * structure.bar_fraction + 2.0 * structure.ring_fraction
-        featured = 0.18 + 0.76 * (1.0 - np.exp(-2.2 * features)) * (1.0 - 0.5 * structure.bulge_fraction)
-        if structure.is_edge_on:
-            featured = 0.9 - 0.4 * structure.bulge_fraction
-    featured = 0.04 + seen * (featured - 0.04)
+def _smooth_or_featured(structure: Structure, look: Look, edge_on: float) -> np.ndarray:
+    """Featured is what shows arms, a bar, a ring, or a disk from its side."""
+    lying = edge_on * step(-look.axis_ratio, -0.52, 0.04)
+    seen = 1.0 - (1.0 - look.any_feature) * (1.0 - lying)
+    featured = 0.05 + 0.87 * seen * (1.0 - 0.2 * structure.bulge_fraction)
     return np.array([0.98 - featured, featured, 0.02])
 
 
-def observed_axis_ratio(galaxy: Galaxy, structure: Structure, exposures: Sequence[Exposure]) -> float:
-    """Axis ratio after the seeing has rounded the galaxy."""
-    intrinsic = structure.bulge_axis_ratio
-    if structure.has_disk:
-        cos2 = np.cos(np.radians(structure.inclination)) ** 2
-        disk = np.sqrt(cos2 + (1.0 - cos2) * structure.thickness**2)
-        intrinsic = disk + structure.bulge_fraction * (intrinsic - disk)
-    seeing = 0.6 * min(exposure.fwhm for exposure in exposures)
-    return float(np.sqrt(((intrinsic * galaxy.radius) ** 2 + seeing**2 / 4) / (galaxy.radius**2 + seeing**2 / 4)))
-
-
-def _how_rounded(galaxy: Galaxy, structure: Structure, exposures: Sequence[Exposure]) -> np.ndarray:
-    axis_ratio = observed_axis_ratio(galaxy, structure, exposures)
-    rounded, cigar = _step(axis_ratio, 0.78, 0.05), 1.0 - _step(axis_ratio, 0.42, 0.05)
+def _how_rounded(axis_ratio: float) -> np.ndarray:
+    rounded, cigar = step(axis_ratio, 0.78, 0.04), step(-axis_ratio, -0.42, 0.04)
     return np.array([rounded, max(1.0 - rounded - cigar, 0.0), cigar]) * 0.94 + 0.02
 
 
-def _spiral_arms(structure: Structure, seen: float) -> np.ndarray:
-    yes = 0.06 + seen * 0.9 * (1.0 - np.exp(-4.0 * structure.arm_contrast))
-    return np.array([yes, 1.0 - yes])
-
-
-def _bar(galaxy: Galaxy, structure: Structure, exposures: Sequence[Exposure], seen: float) -> np.ndarray:
-    length = structure.bar_length * structure.scale_length
-    resolved = _step(np.log(max(length, 0.01) / min(e.fwhm for e in exposures)), np.log(0.7), 0.25)
-    any_bar = 0.05 + seen * resolved * 0.9 * _step(structure.bar_fraction, 0.08, 0.025) * (structure.bar_fraction > 0)
-    strong = any_bar * _step(structure.bar_fraction, 0.17, 0.03)
-    return np.array([strong, any_bar - strong, 1.0 - any_bar])
-
-
-_BULGE_EDGES = (0.02, 0.12, 0.32, 0.6)
-
-
-def _bulge_size(structure: Structure) -> np.ndarray:
-    """Answers from `dominant` to `none` by the bulge's share of the light, with soft borders."""
-    above = [_step(structure.bulge_fraction, edge, 0.03 + 0.1 * edge) for edge in _BULGE_EDGES]
-    cumulative = np.array([0.0, *above[::-1], 1.0])
-    return np.maximum(np.diff(cumulative), 0.0) * 0.95 + 0.01
+def _bulge_size(bulge_fraction: float) -> np.ndarray:
+    """Answers from `dominant` to `small` by the bulge's share of the light, with soft borders."""
+    dominant, small = step(bulge_fraction, 0.50, 0.06), step(-bulge_fraction, -0.16, 0.045)
+    return np.array([dominant, max(1.0 - dominant - small, 0.0), small]) * 0.94 + 0.02
 
 
 def draw_votes(rng: np.random.Generator, probabilities: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -166,5 +152,4 @@ def draw_votes(rng: np.random.Generator, probabilities: dict[str, np.ndarray]) -
 
 
 def _draw_answers(rng: np.random.Generator, n_votes: int, probabilities: np.ndarray) -> np.ndarray:
-    personal = rng.dirichlet(_CONCENTRATION * probabilities / probabilities.sum())
-    return rng.multinomial(n_votes, personal).astype(np.int16)
+    return rng.multinomial(n_votes, probabilities).astype(np.int16)

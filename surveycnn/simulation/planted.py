@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,7 +12,8 @@ from surveycnn.simulation.conditions import PIXEL_SCALE_ARCSEC, Exposure
 from surveycnn.simulation.encounters import run_encounter
 from surveycnn.simulation.field import simple_galaxy, star
 from surveycnn.simulation.galaxies import draw_structure, galaxy_light
-from surveycnn.simulation.merger_task import View, draw_view, encounter_light
+from surveycnn.simulation.interactions import View, draw_view, tides_of
+from surveycnn.simulation.merger_task import encounter_light
 from surveycnn.simulation.population import Galaxy, counts, draw_galaxy, draw_magnitude, draw_star_fluxes
 from surveycnn.simulation.render import Component, Layers
 
@@ -20,6 +21,8 @@ FIELD_BRIGHT, FIELD_FAINT = 17.0, 24.5
 _STRUCTURED_TO = 21.5
 """i magnitude to which field galaxies get bulges, arms and bars."""
 _STARS_ARCMIN2 = 2.5
+_CLEAR_TIDES = 0.35
+"""Fraction of the light that the tides of a planted merger have moved."""
 _KEEP_FREE_ARCSEC = 4.0
 """Around a planted object, where no other is drawn."""
 
@@ -109,25 +112,26 @@ def _clear_lens(rng: np.random.Generator, exposures: Sequence[Exposure]) -> Lens
             return lens
 
 
-def plant_mergers(rng: np.random.Generator, bands: tuple[str, ...], places: np.ndarray) -> list[SceneObject]:
+def plant_mergers(rng: np.random.Generator, exposures: Sequence[Exposure], places: np.ndarray) -> list[SceneObject]:
     """A large, bright merger with tails at each of the `places` (n, 2) y, x."""
-    objects = []
+    bands, objects = tuple(exposure.band for exposure in exposures), []
     for y, x in places:
-        galaxy, view = _clear_merger(rng)
+        galaxy, view = _clear_merger(rng, exposures)
         light = encounter_light(rng, view, galaxy, bands)
         about = (galaxy.mag_i, galaxy.redshift, galaxy.radius)
         objects.append(SceneObject(float(y), float(x), "merger", light, 120, *about, time_myr=view.time_myr))
     return objects
 
 
-def _clear_merger(rng: np.random.Generator) -> tuple[Galaxy, View]:
-    """A spiral seen 30 to 200 Myr after the passage of a companion of at least a fifth of its mass."""
+def _clear_merger(rng: np.random.Generator, exposures: Sequence[Exposure]) -> tuple[Galaxy, View]:
+    """A spiral seen 30 to 300 Myr after the passage of a companion of at least a fifth of its mass, with tides that nobody
+    can miss."""
     encounter = run_encounter(rng)
-    while encounter.mass_ratio < 0.2:
-        encounter = run_encounter(rng)
-    mag_i = float(rng.uniform(17.0, 18.8))
     while True:
+        mag_i = float(rng.uniform(17.0, 18.8))
         galaxy = draw_galaxy(rng, mag_i, redshift=float(rng.uniform(0.06, 0.2)), is_red=False)
-        view = draw_view(rng, encounter, galaxy)
-        if galaxy.radius > 0.9 and 30.0 < view.time_myr < 200.0 and view.separation < 5.0:
-            return galaxy, replace(view, disks=view.disks - view.nuclei[0], nuclei=view.nuclei - view.nuclei[0])
+        view = draw_view(rng, encounter, galaxy, float(rng.uniform(30.0, 300.0)), centred=True) if galaxy.radius > 0.9 else None
+        if view is not None and tides_of(view, galaxy, exposures).fraction > _CLEAR_TIDES:
+            return galaxy, view
+        if rng.uniform() < 0.02 or encounter.mass_ratio < 0.2:  # not all encounters disturb their disks
+            encounter = run_encounter(rng)

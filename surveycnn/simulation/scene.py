@@ -136,7 +136,7 @@ def draw_scene(
     exposures = draw_exposures(_rng(seed, 0), conditions, bands)
     places = _grid_places(_rng(seed, 1), ny, nx, n_lenses + n_mergers)
     objects = plant_lenses(_rng(seed, 2, 0), exposures, places[:n_lenses])
-    objects += plant_mergers(_rng(seed, 2, 1), bands, places[n_lenses:])
+    objects += plant_mergers(_rng(seed, 2, 1), exposures, places[n_lenses:])
     objects += draw_field(_rng(seed, 2, 2), bands, ny, nx, density, keep_free=places)
     model = np.zeros((len(bands), ny, nx), np.float32)
     for thing in objects:

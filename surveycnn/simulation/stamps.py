@@ -16,6 +16,7 @@ from surveycnn.simulation.conditions import PIXEL_SCALE_ARCSEC, STAMP_PX, Exposu
 from surveycnn.simulation.encounters import encounter_number
 from surveycnn.simulation.field import add_defects
 from surveycnn.simulation.lens_task import MIXES, lens_stamp
+from surveycnn.simulation.merger_task import MIXES as MERGER_MIXES
 from surveycnn.simulation.merger_task import merger_stamp
 from surveycnn.simulation.morphology_task import morphology_stamp
 from surveycnn.simulation.photoz_task import photoz_stamp
@@ -45,7 +46,7 @@ class Task:
 TASKS: dict[str, Task] = {
     "lens": Task(GRI, lens_stamp, 1, mixes=tuple(MIXES)),
     "morphology": Task(GRI, morphology_stamp, 2),
-    "merger": Task(GRI, merger_stamp, 3, group=32),
+    "merger": Task(GRI, merger_stamp, 3, group=32, mixes=MERGER_MIXES),
     "photoz": Task(GRIZ, photoz_stamp, 4),
 }
 
@@ -106,7 +107,7 @@ def simulate_stamps(
     conditions
         Name of observing conditions: wide, lsst, kids, des, hsc, lsst-kids or shifted.
     mix
-        Which kinds of objects: train, and for lenses survey, hard and lenses too.
+        Which kinds of objects: train; for lenses survey, hard and lenses too, for mergers sersic and population.
     n_workers
         Processes; the result is the same for any number.
 
@@ -178,12 +179,11 @@ def _draw(
     index: int,
     mix: str,
 ) -> Stamp:
-    if len(spec.mixes) > 1:
-        return spec.draw(rng, exposures, centre, mix=mix)
+    choice = {"mix": mix} if len(spec.mixes) > 1 else {}
     if spec.group == 1:
-        return spec.draw(rng, exposures, centre)
+        return spec.draw(rng, exposures, centre, **choice)
     number = index // spec.group
-    return spec.draw(rng, exposures, centre, encounter_number(seed, spec.code, number), number)
+    return spec.draw(rng, exposures, centre, encounter_number(seed, spec.code, number), number, **choice)
 
 
 def _at_model_scale(image: np.ndarray, pixel_scale: float) -> np.ndarray:

@@ -10,6 +10,7 @@ from surveycnn.models.card import Card, Metric
 from surveycnn.training.calibration import calibration_error
 from surveycnn.training.data import LabelledStamps
 from surveycnn.training.metrics import auroc, measured, nmad, tpr_at_fp
+from surveycnn.training.morphology_metrics import MIN_OBJECTS, MIN_VOTES, SURE
 
 N_NEIGHBOURS = 15
 RADII_PX = (3.0, 6.0, 12.0)
@@ -116,19 +117,19 @@ def _knn_redshifts(features: np.ndarray, z: np.ndarray, test_features: np.ndarra
     }
 
 
-def _mean_votes(train: LabelledStamps, test: LabelledStamps, card: Card, min_votes: int = 10) -> dict[str, Metric]:
+def _mean_votes(train: LabelledStamps, test: LabelledStamps, card: Card, min_votes: int = MIN_VOTES) -> dict[str, Metric]:
     found = {}
     for question in card.questions:
         mean = np.asarray(train.labels[question], float).sum(axis=0)
         counts = np.asarray(test.labels[question], float)
         counts = counts[counts.sum(axis=1) >= min_votes]
-        if not len(counts) or not mean.sum():
+        if len(counts) < MIN_OBJECTS or not mean.sum():
             continue
         fraction = counts / counts.sum(axis=1, keepdims=True)
         error = np.abs(fraction - mean / mean.sum()).mean(axis=1)
         text = "mean |training set's mean - observed vote fraction| over the answers"
         found[f"{question}_fraction_error"] = measured(lambda e: float(e.mean()), text, error)
-        sure = fraction[fraction.max(axis=1) >= 0.8]
+        sure = fraction[fraction.max(axis=1) >= SURE]
         if len(sure):
             text = "fraction right of the answer that is the most frequent one there, where one has at least 80 % of the votes"
             commonest = np.bincount(sure.argmax(axis=1)).argmax()

@@ -35,7 +35,7 @@ class TrainConfig(Strict):
     views: int | None = Field(default=None, ge=1, le=8)
     """Symmetries of the square over which the outputs are averaged."""
     mosaics: int | None = Field(default=None, ge=0)
-    """Simulated mosaics whose highest-scoring objects become further negatives; lenses only."""
+    """Simulated mosaics whose highest-scoring objects become further negatives; lenses and mergers only."""
     n_hard: int | None = Field(default=None, ge=16)
     """Stamps of the hard held-out sets; lenses only."""
     patience: int | None = Field(default=None, ge=1)

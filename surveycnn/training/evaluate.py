@@ -14,30 +14,59 @@ from surveycnn.models.card import Card, Metric
 from surveycnn.training.data import LabelledStamps, Log, simulated
 from surveycnn.training.finder_metrics import lens_metrics
 from surveycnn.training.held_out import HeldOut
-from surveycnn.training.metrics import classifier_metrics, morphology_metrics, photoz_metrics, time_metrics
+from surveycnn.training.merger_metrics import merger_metrics
+from surveycnn.training.metrics import classifier_metrics, photoz_metrics
+from surveycnn.training.morphology_metrics import morphology_metrics
 
 
-def metrics_of(card: Card, predicted: xr.Dataset, data: LabelledStamps) -> dict[str, Metric]:
-    """Metrics of the predictions (one row per stamp of `data`) of the model of `card`."""
+def metrics_of(card: Card, predicted: xr.Dataset, data: LabelledStamps, prefix: str = "") -> dict[str, Metric]:
+    """Metrics of the predictions (one row per stamp of `data`) of the model of `card`, each name with `prefix` before it."""
     if card.task == "morphology":
-        return morphology_metrics(predicted, data.labels, card.questions)
-    if card.task == "photoz":
-        return photoz_metrics(predicted, data.labels["redshift"])
-    is_positive = np.asarray(data.labels[f"is_{card.task}"], bool)
-    found = classifier_metrics(predicted[f"{card.task}_logit"].values, predicted[f"{card.task}_score"].values, is_positive)
+        fractions, concentrations = (_answers(card, predicted, end) for end in ("", "_conc"))
+        return morphology_metrics(fractions, concentrations, data.labels, data.truth, card.questions, prefix)
     if card.task == "merger":
-        time, error = (predicted[name].values[is_positive] for name in ("merger_time", "merger_time_err"))
-        found |= time_metrics(time, error, np.asarray(data.labels["time_myr"])[is_positive])
-    return found
+        return _merger_metrics(card, predicted, data, prefix)
+    if card.task == "photoz":
+        found = photoz_metrics(predicted, data.labels["redshift"])
+    else:
+        is_lens = np.asarray(data.labels["is_lens"], bool)
+        found = classifier_metrics(predicted["lens_logit"].values, predicted["lens_score"].values, is_lens)
+    return {prefix + name: metric for name, metric in found.items()}
+
+
+def _answers(card: Card, predicted: xr.Dataset, end: str) -> dict[str, np.ndarray]:
+    """Columns ``morph_<question>_<answer><end>`` of each question, (object, answer)."""
+    return {
+        question: np.stack([predicted[f"morph_{question}_{answer}{end}"].values for answer in answers], axis=1)
+        for question, answers in card.questions.items()
+    }
+
+
+def _merger_metrics(card: Card, predicted: xr.Dataset, data: LabelledStamps, prefix: str) -> dict[str, Metric]:
+    assert card.prior is not None
+    return merger_metrics(
+        predicted["merger_score"].values,
+        data.labels["is_merger"],
+        data.truth["kind"],
+        card.prior.training,
+        logit=predicted["merger_logit"].values,
+        time=predicted["merger_time"].values,
+        time_err=predicted["merger_time_err"].values,
+        true_time=data.labels["time_myr"],
+        prefix=prefix,
+    )
 
 
 def held_out_metrics(predictor: Predictor, sets: Mapping[str, HeldOut], log: Log) -> dict[str, Metric]:
-    """Metrics of a lens finder on the held-out sets, and what each loses under shifted conditions."""
+    """Metrics of a model on the held-out sets of its task, and what each loses under shifted conditions."""
     found: dict[str, Metric] = {}
     for prefix, held_out in sets.items():
-        name = prefix.replace("_", " ") or "challenge "
+        name = prefix.replace("_", " ") or "main "
         log(f"{predictor.card.name}: measuring on {len(held_out.data)} stamps of the {name}set")
-        found |= finder_metrics(predictor, held_out, prefix)
+        if predictor.card.task == "lens":
+            found |= finder_metrics(predictor, held_out, prefix)
+        else:
+            found |= metrics_of(predictor.card, predict_all(predictor, held_out.data), held_out.data, prefix)
     return found | _drops(found)
 
 

@@ -17,13 +17,19 @@ from surveycnn.training.plan import Plan
 
 PIXEL_SCALE = 0.2
 N_COMPONENTS = 5
-SURVEY_PRIOR = {"lens": 1e-3, "merger": 0.03}
+SURVEY_PRIOR = {"lens": 1e-3, "merger": 0.02}
 """Fractions of the sky's galaxies that the probabilities assume; a survey can put its own into the card."""
-PRODUCT_VERSION = {"lens": "0.2.0"}
+PRODUCT_VERSION = {"lens": "0.2.0", "morphology": "0.2.0", "merger": "0.2.0"}
 NOTES = (
     "A compact network, trained and measured on simulated stamps of this package alone: the metrics say how well it does "
     "on that simulation, not on a real survey. Check it on labelled objects of your own before you rely on its numbers."
 )
+TASK_NOTES = {
+    "merger": "A merger is a pair up to 400 Myr after its first pericentre with tides that show; close pairs whose disks are "
+    "not yet disturbed are negatives, as only their redshifts could tell them from pairs in projection.",
+    "morphology": "Votes are those of simulated volunteers, who see what stands out of the seeing and the noise. Stamps of 12.8 "
+    "arcsec hold the cores alone of galaxies with a half-light radius above some 4 arcsec.",
+}
 
 
 def first_card(plan: Plan, data: LabelledStamps) -> Card:
@@ -61,7 +67,7 @@ def first_card(plan: Plan, data: LabelledStamps) -> Card:
         ),
         licence="BSD-3-Clause",
         keras=keras.__version__,
-        notes=NOTES,
+        notes=" ".join(text for text in (TASK_NOTES.get(task), NOTES) if text),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,16 @@ import numpy as np
 from surveycnn.inference.predictor import Predictor, load_model
 from surveycnn.inference.scaling import scale_stamps
 from surveycnn.models.backend import import_keras
-from surveycnn.models.card import Card
+from surveycnn.models.card import Calibration, Card
 from surveycnn.models.package import save_package
 from surveycnn.training.baselines import baseline_metrics
-from surveycnn.training.calibration import fit_calibration
+from surveycnn.training.calibration import concentration_factor, error_factor, fit_calibration
+from surveycnn.training.committee import train_committee
 from surveycnn.training.data import LabelledStamps, Log, centre_cut, simulated, targets_of
-from surveycnn.training.evaluate import held_out_metrics, metrics_of, predict_all
-from surveycnn.training.finder import train_finder
-from surveycnn.training.first_card import build_model, first_card
+from surveycnn.training.evaluate import held_out_metrics, predict_all
+from surveycnn.training.first_card import first_card
 from surveycnn.training.held_out import HeldOut, held_out_sets
-from surveycnn.training.optimise import Schedule, fit
 from surveycnn.training.plan import Plan
-from surveycnn.training.precision import in_precision
 from surveycnn.training.reliability import prior_weights
 
 N_GOLDEN = 4
@@ -71,15 +69,12 @@ def train(plan: Plan, out_dir: str | Path, *, work_dir: str | Path, n_workers: i
         return simulated(plan.task, n, seed=seed, conditions=conditions, mix=mix, folder=folder, n_workers=n_workers, log=log)
 
     fit_on, valid = simulate(plan.n_train, 0), simulate(plan.n_valid, 1)
-    if plan.task != "lens":
-        return train_on(plan, Sets(fit_on, valid, simulate(plan.n_test, 2)), out_dir, work_dir=Path(work_dir), log=log)
-    sets = Sets(
-        fit_on,
-        valid,
-        valid,
-        calibration=lambda: simulate(int(SURVEY_MIX_FACTOR * plan.n_valid), 1, "survey"),
-        held_out=lambda: held_out_sets(plan, folder, n_workers, log),
-    )
+    if plan.task == "photoz":
+        sets = Sets(fit_on, valid, simulate(plan.n_test, 2))
+    else:
+        sets = Sets(fit_on, valid, valid, held_out=lambda: held_out_sets(plan, folder, n_workers, log))
+    if plan.task == "lens":
+        sets = replace(sets, calibration=lambda: simulate(int(SURVEY_MIX_FACTOR * plan.n_valid), 1, "survey"))
     return train_on(plan, sets, out_dir, work_dir=Path(work_dir), log=log)
 
 
@@ -89,11 +84,8 @@ def train_on(plan: Plan, sets: Sets, out_dir: str | Path, *, work_dir: Path, log
     keras.utils.set_random_seed(plan.seed)
     card = first_card(plan, sets.train)
     state = work_dir / f"fit-{plan.task}-{hashlib.sha256(plan.command.encode()).hexdigest()[:12]}"
-    if plan.task == "lens":
-        card, model = train_finder(plan, card, sets.train, sets.valid, state=state, log=log)
-    else:
-        model = _fitted(plan, card, sets, state, log)
-    if card.prior is not None:
+    card, model = train_committee(plan, card, sets.train, sets.valid, state=state, log=log)
+    if card.task != "photoz":
         card = _calibrated(card, model, sets.calibration() if sets.calibration else sets.valid)
     golden = centre_cut(np.array(sets.test.stamps[:N_GOLDEN]), card.stamp_px)
     scaled = scale_stamps(golden, card.scaling, card.bands)
@@ -107,30 +99,34 @@ def train_on(plan: Plan, sets: Sets, out_dir: str | Path, *, work_dir: Path, log
     return card
 
 
-def _fitted(plan: Plan, card: Card, sets: Sets, state: Path, log: Log) -> Any:
-    schedule = Schedule(plan.epochs, plan.batch_size, plan.seed, patience=plan.patience)
-    return in_precision(
-        plan.precision,
-        lambda: build_model(card, sets.train, plan.widths),
-        lambda model: fit(model, card, sets.train, sets.valid, schedule, state=state, log=log),
-    )
-
-
 def _calibrated(card: Card, model: Any, data: LabelledStamps) -> Card:
-    """The card with its calibration, fitted with the classes weighted to the training's prior."""
+    """The card with its calibration, scores fitted with the classes weighted to the training's prior."""
+    predictor = Predictor(card, model, kind=import_keras().backend.backend(), precision="float32", batch_size=256)
+    predicted = predict_all(predictor, data)
+    if card.task == "morphology":
+        factors = {}
+        for question, answers in card.questions.items():
+            concentration = np.stack([predicted[f"morph_{question}_{answer}_conc"].values for answer in answers], axis=1)
+            known = np.isfinite(concentration).all(axis=1)
+            factors[question] = round(concentration_factor(concentration[known], data.labels[question][known]), 4)
+        return card.model_copy(update={"calibration": Calibration(concentration=factors)})
     assert card.prior is not None
-    kind = import_keras().backend.backend()
-    predictor = Predictor(card, model, kind=kind, precision="float32", batch_size=256)
-    chunks = range(0, len(data), 2048)
-    logit = np.concatenate([predictor.predict_raw(np.asarray(data.stamps[start : start + 2048]))[:, 0] for start in chunks])
-    is_positive = targets_of(data, card)[:, 0] > 0.5
-    calibration = fit_calibration(logit, is_positive, prior_weights(is_positive, card.prior.training))
+    logit, is_positive = predicted[f"{card.task}_logit"].values, targets_of(data, card)[:, 0] > 0.5
+    known = np.isfinite(logit)
+    logit, y = logit[known].astype(np.float64), is_positive[known]
+    calibration = fit_calibration(logit, y, prior_weights(y, card.prior.training))
+    if card.task == "merger":
+        staged = known & is_positive
+        columns = (predicted["merger_time"].values, predicted["merger_time_err"].values, data.labels["time_myr"])
+        factor = error_factor(*(np.asarray(values, np.float64)[staged] for values in columns))
+        calibration = calibration.model_copy(update={"time_err": round(factor, 4)})
     return card.model_copy(update={"calibration": calibration})
 
 
 def _measured(predictor: Predictor, sets: Sets, card: Card, log: Log) -> dict[str, Any]:
-    if sets.held_out:
-        return held_out_metrics(predictor, sets.held_out(), log)
-    metrics = metrics_of(card, predict_all(predictor, sets.test), sets.test)
+    held_out = sets.held_out() if sets.held_out else {"": HeldOut("train", sets.test)}
+    metrics = held_out_metrics(predictor, held_out, log)
+    if card.task == "lens" and sets.held_out:
+        return metrics  # its baselines are the finders of the challenge
     log(f"{card.task}: metrics of the baseline")
-    return metrics | baseline_metrics(sets.train, sets.test, card)
+    return metrics | baseline_metrics(sets.train, held_out[""].data, card)

@@ -1,4 +1,4 @@
-"""Hard negatives: what a finder in training takes for lenses in simulated mosaics that hold none.
+"""Hard negatives: what a finder in training takes for lenses, or mergers, in simulated mosaics that hold none.
 
 Adding the false positives of a first round to the training set is what most improved the tail of the finders of
 HOLISMOKES XI (Canameras et al. 2024, A&A 692, A72, sets N5 to N7).
@@ -13,27 +13,30 @@ import numpy as np
 
 from surveycnn.training.data import LabelledStamps, Log, read_set, write_set
 
-SHARE = 0.05
-"""Of the objects of a mosaic that are kept, those with the highest scores."""
-REPEATS = 4
+SHARE = {"lens": 0.05, "merger": 0.25}
+"""Of the objects of a mosaic that are kept, those with the highest scores; more for mergers, whose other negatives know no stars
+and nothing faint."""
+REPEATS = {"lens": 4, "merger": 1}
 """Times that each of them stands in the training set."""
 SEED_OFFSET = 4
 
 
-def mosaic_objects(n_mosaics: int, *, seed: int, conditions: str, folder: Path, n_workers: int, log: Log) -> LabelledStamps:
-    """Objects of simulated mosaics without lenses, kept under `folder` and read from there the next time."""
-    home = folder / f"lens-mosaics-{conditions}-seed{seed}-n{n_mosaics}"
+def mosaic_objects(
+    task: str, n_mosaics: int, *, seed: int, conditions: str, folder: Path, n_workers: int, log: Log
+) -> LabelledStamps:
+    """Objects of simulated mosaics without lenses or mergers, kept under `folder` and read from there the next time."""
+    home = folder / f"{task}-mosaics-{conditions}-seed{seed}-n{n_mosaics}"
     if not (home / "set.json").is_file():
         from surveycnn.simulation.candidates import mosaic_parts
         from surveycnn.simulation.stamps import join_parts
 
-        log(f"lens: simulating {n_mosaics} mosaics without lenses, conditions {conditions}, seed {seed}")
-        found = join_parts("lens", list(mosaic_parts(n_mosaics, seed=seed, conditions=conditions, n_workers=n_workers)))
-        write_set(home, LabelledStamps("lens", found.bands, found.stamps, found.labels, found.truth))
+        log(f"{task}: simulating {n_mosaics} mosaics without any, conditions {conditions}, seed {seed}")
+        found = join_parts(task, list(mosaic_parts(task, n_mosaics, seed=seed, conditions=conditions, n_workers=n_workers)))
+        write_set(home, LabelledStamps(task, found.bands, found.stamps, found.labels, found.truth))
     return read_set(home)
 
 
-def hardest(objects: LabelledStamps, score: Callable[[np.ndarray], np.ndarray], share: float = SHARE) -> LabelledStamps:
+def hardest(objects: LabelledStamps, score: Callable[[np.ndarray], np.ndarray], share: float) -> LabelledStamps:
     """The `share` of the objects with the highest scores, hardest first.
 
     Parameters

@@ -26,11 +26,11 @@ class Plan:
     widths: tuple[int, ...] | None = None
     """Channels of the network's stages."""
     members: int | None = None
-    """Networks whose outputs are averaged; lenses only."""
+    """Networks whose outputs are averaged."""
     views: int | None = None
-    """Symmetries of the square over which the logit is averaged, up to 8; lenses only."""
+    """Symmetries of the square over which the outputs are averaged, up to 8."""
     mosaics: int | None = None
-    """Simulated mosaics whose highest-scoring objects become further negatives; lenses only."""
+    """Simulated mosaics whose highest-scoring objects become further negatives; lenses and mergers only."""
     n_hard: int | None = None
     """Stamps of the hard held-out sets; lenses only."""
     patience: int | None = None
@@ -45,11 +45,10 @@ class Plan:
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise ConfigError(f"{key} is {value!r}, expected a whole number from 1")
-        lens_only = [
-            key for key in ("members", "views", "mosaics", "n_hard") if self.task != "lens" and getattr(self, key) is not None
-        ]
-        if lens_only:
-            raise ConfigError(f"{', '.join(lens_only)} can be set for the task 'lens' alone, not for {self.task!r}: leave it out")
+        for key, tasks in (("mosaics", ("lens", "merger")), ("n_hard", ("lens",))):
+            if getattr(self, key) is not None and self.task not in tasks:
+                known = " and ".join(f"'{task}'" for task in tasks)
+                raise ConfigError(f"{key} can be set for {known} alone, not for {self.task!r}: leave it out")
 
     @property
     def command(self) -> str:

@@ -31,20 +31,50 @@ def test_columns_of__lens_domain_is_one_at_the_limit():
     assert "lens_domain" not in columns_of(without, np.zeros((2, 1))) and without.n_outputs == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "column"), [("merger", "merger_domain"), ("morphology", "morph_domain"), ("photoz", "pz_domain")]
+)
+def test_columns_of__domain_column_of_other_tasks(name, column):
+    inside = Domain(band="i", magnitude=(16, 24))
+    with_limit = with_parts(name, domain=inside.model_copy(update={"feature_distance": 2.0}))
+    without = with_parts(name, domain=inside)
+    raw = np.random.default_rng(0).normal(size=(5, with_limit.n_outputs))
+    raw[:, -1] = 16.0
+    columns, plain = columns_of(with_limit, raw), columns_of(without, raw[:, :-1])
+    np.testing.assert_allclose(columns.pop(column), 2.0)
+    assert with_limit.n_outputs == without.n_outputs + 1 and list(columns) == list(plain)
+    for key, values in plain.items():
+        np.testing.assert_array_equal(columns[key], values)
+
+
+def test_columns_of__factors_of_the_calibration():
+    raw = np.array([[0.0, 2.0, 0.0]])
+    card = with_parts("merger", calibration=Calibration(time_err=1.5), outputs=Outputs(time_mean=300, time_scale=50), domain=None)
+    np.testing.assert_allclose(columns_of(card, raw)["merger_time_err"], [75])
+    card = with_parts("morphology", domain=None)
+    question, answers = next(iter(card.questions.items()))
+    scaled = card.model_copy(update={"calibration": Calibration(concentration={question: 0.5})})
+    raw = np.random.default_rng(0).normal(size=(4, card.n_outputs))
+    before, after = columns_of(card.model_copy(update={"calibration": None}), raw), columns_of(scaled, raw)
+    for name in (f"morph_{question}_{answer}" for answer in answers):
+        np.testing.assert_allclose(after[name], before[name])
+        np.testing.assert_allclose(after[f"{name}_conc"], 0.5 * before[f"{name}_conc"])
+
+
 def test_columns_of__prob_is_score_at_the_training_prior():
-    card = with_parts("merger", prior=Prior(training=0.3, survey=0.3))
+    card = with_parts("merger", prior=Prior(training=0.3, survey=0.3), domain=None)
     columns = columns_of(card, np.random.default_rng(0).normal(size=(9, 3)))
     np.testing.assert_allclose(columns["merger_prob"], columns["merger_score"])
 
 
 def test_columns_of__merger_time_in_myr():
-    card = with_parts("merger", outputs=Outputs(time_mean=300, time_scale=50))
+    card = with_parts("merger", outputs=Outputs(time_mean=300, time_scale=50), calibration=Calibration(), domain=None)
     columns = columns_of(card, np.array([[0.0, 2.0, 2 * np.log(3)]]))
     np.testing.assert_allclose((columns["merger_time"], columns["merger_time_err"]), [[400], [150]])
 
 
 def test_columns_of__vote_fractions():
-    card = find_card("morphology")
+    card = with_parts("morphology", calibration=None, domain=None)
     columns = columns_of(card, np.random.default_rng(0).normal(0, 30, (50, card.n_outputs)))
     start = 0
     for question, answers in card.outputs.questions.items():

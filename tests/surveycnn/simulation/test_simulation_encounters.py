@@ -13,7 +13,6 @@ from surveycnn.simulation.encounters import (
     random_rotation,
     run_encounter,
 )
-from surveycnn.simulation.merger_task import particle_map
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +45,8 @@ def test_orbit_step__friction_binds():
 
 
 def test_evolve_isolated__disk_stays_round_and_thin():
-    position, velocity = draw_disk_particles(np.random.default_rng(2), 1.0, 1500)
+    position, velocity, rotation = draw_disk_particles(np.random.default_rng(2), 1.0, 1500)
+    assert np.abs(position @ rotation[:, 2]).std() < 0.1 * np.abs(position @ rotation[:, 0]).std()  # the plane it says
     snapshots = evolve_isolated(position, velocity, 1.0, 300, 100)
     before, after = (np.linalg.svd(p - p.mean(axis=0), compute_uv=False) for p in (snapshots[0], snapshots[-1]))
     assert after[1] / after[0] > 0.9  # round
@@ -68,23 +68,23 @@ def test_run_encounter__time_zero_is_the_first_pericentre(encounter):
     assert encounter.particles.shape == (len(encounter.time), 2, 200, 3)
 
 
-def test_run_encounter__tides_disturb_the_disk(encounter):
-    disk = encounter.particles[-1, 0] - encounter.centres[-1, 0]
-    assert np.percentile(np.linalg.norm(disk, axis=1), 95) > 1.2 * np.percentile(
-        np.linalg.norm(encounter.isolated[-1], axis=1), 95
-    )
+def test_run_encounter__tides_disturb_both_disks(encounter):
+    last = len(encounter.time) - 1
+    for number in (0, 1):
+        disk = encounter.particles[last, number] - encounter.centres[last, number]
+        alone = encounter.undisturbed[last, number]
+        assert np.percentile(np.linalg.norm(disk, axis=1), 95) > 1.2 * np.percentile(np.linalg.norm(alone, axis=1), 95)
+
+
+def test_run_encounter__starts_undisturbed(encounter):
+    for number in (0, 1):
+        disk = encounter.particles[0, number] - encounter.centres[0, number].astype("f4")
+        np.testing.assert_allclose(disk, encounter.undisturbed[0, number], atol=1e-4)
+        height = encounter.undisturbed[-1, number] @ encounter.planes[number][:, 2]
+        assert height.std() < 0.25 * np.linalg.norm(encounter.undisturbed[-1, number], axis=1).std() + 0.2
 
 
 def test_random_rotation__is_a_rotation():
     rotation = random_rotation(np.random.default_rng(4))
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
     assert np.linalg.det(rotation) == pytest.approx(1.0)
-
-
-def test_particle_map__keeps_the_light_and_the_place():
-    positions = np.random.default_rng(1).normal([1.0, -2.0], 0.6, (2000, 2))
-    light = particle_map(positions)
-    axis = (np.arange(light.shape[0]) + 0.5 - light.shape[0] / 2) * 0.15
-    assert light.sum() == pytest.approx(1.0, rel=0.01)
-    assert [(light.sum(1) * axis).sum(), (light.sum(0) * axis).sum()] == pytest.approx([1.0, -2.0], abs=0.08)
-    assert particle_map(positions + 100.0).sum() == 0.0

@@ -8,7 +8,6 @@ import pytest
 from surveycnn.simulation.conditions import draw_exposures, draw_noise, pixel_noise
 from surveycnn.simulation.field import add_defects
 from surveycnn.simulation.galaxies import draw_disk, draw_elliptical, galaxy_light
-from surveycnn.simulation.morphology_task import answer_probabilities
 from surveycnn.simulation.population import counts, draw_galaxy, draw_magnitude, draw_redshift, njy
 from surveycnn.simulation.render import draw_light
 from surveycnn.simulation.spectra import colours, k_correction
@@ -102,15 +101,3 @@ def test_draw_redshift__fainter_is_farther():
     rng = np.random.default_rng(1)
     medians = [np.median([draw_redshift(rng, mag) for _ in range(200)]) for mag in (18.0, 21.0, 24.0)]
     assert medians == sorted(medians) and 0.1 < medians[0] < 0.25 and 0.8 < medians[2] < 1.2
-
-
-def test_answer_probabilities__follow_what_can_be_seen(exposures):
-    rng = np.random.default_rng(2)
-    galaxy = replace(draw_galaxy(rng, 17.0, redshift=0.05, is_red=False), radius=3.0)
-    spiral = replace(draw_disk(rng, galaxy, max_inclination=30.0), arm_contrast=0.9, bar_fraction=0.0, bulge_fraction=0.1)
-    near = answer_probabilities(galaxy, spiral, exposures)
-    far = answer_probabilities(replace(galaxy, mag_i=23.5, radius=0.25), spiral, exposures)
-    assert near["smooth_or_featured"][1] > 0.7 > 0.2 > far["smooth_or_featured"][1]
-    assert near["has_spiral_arms"][0] > 0.8 > 0.2 > far["has_spiral_arms"][0]
-    assert near["disk_edge_on"][1] > 0.9 and near["bar"][2] > 0.8
-    assert all(values.sum() == pytest.approx(1.0, abs=0.08) for values in near.values())

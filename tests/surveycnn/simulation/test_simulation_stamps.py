@@ -60,6 +60,10 @@ def test_simulate_stamps__votes_follow_the_tree(sets):
     np.testing.assert_array_equal(votes["how_rounded"].sum(1), votes["smooth_or_featured"][:, 0])
     np.testing.assert_array_equal(votes["disk_edge_on"].sum(1), votes["smooth_or_featured"][:, 1])
     np.testing.assert_array_equal(votes["bar"].sum(1), votes["disk_edge_on"][:, 1])
+    truth = sets["morphology"].truth
+    for name, answers in QUESTIONS.items():
+        assert truth[f"fraction_{name}"].shape == (12, len(answers))
+        np.testing.assert_allclose(truth[f"fraction_{name}"].sum(axis=1), 1.0, atol=1e-5)
 
 
 def test_stamp_set__round_trip(sets, tmp_path):

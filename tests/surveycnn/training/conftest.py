@@ -28,7 +28,17 @@ def blob_stamps(task: str, n: int, seed: int, size: int = 64) -> LabelledStamps:
         "photoz": {"redshift": redshift},
         "morphology": _votes(label, rng) if task == "morphology" else {},
     }[task]
-    return LabelledStamps(task, bands, stamps.astype(np.float32), labels)
+    return LabelledStamps(task, bands, stamps.astype(np.float32), labels, _truth(task, label, labels))
+
+
+def _truth(task: str, label: np.ndarray, labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    if task == "merger":
+        return {"kind": np.where(label, "merger", "projected")}
+    if task == "morphology":
+        fractions = {f"fraction_{name}": np.full(votes.shape, 1.0 / votes.shape[1]) for name, votes in labels.items()}
+        featured = np.where(label, 0.9, 0.1)
+        return fractions | {"fraction_smooth_or_featured": np.stack([1 - featured, featured, 0 * featured], axis=1)}
+    return {}
 
 
 def _votes(label: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -41,6 +41,24 @@ def test_train_on__learns_and_writes_a_package_that_holds(blobs, tmp_path):
     assert not list((tmp_path / "work").glob("fit-*"))
 
 
+def test_train_on__merger_scores_and_times(blobs, tmp_path):
+    card = trained("merger", blobs, tmp_path, [])
+    assert check_package(tmp_path / "package") == []
+    assert card.metrics["balanced_accuracy"].value > 0.8 and card.metrics["specificity_projected"].n > 10
+    assert card.metrics["time_median_error"].n == card.metrics["completeness_2pc"].n
+    assert card.calibration.time_err != 1.0 and card.has_distance and "baseline_auroc" in card.metrics
+    assert list(card.schema)[-1] == "merger_domain"
+
+
+def test_train_on__morphology_fractions_and_factors(blobs, tmp_path):
+    card = trained("morphology", blobs, tmp_path, [])
+    assert check_package(tmp_path / "package") == []
+    assert card.metrics["smooth_or_featured_accuracy"].value > 0.9 and card.metrics["coverage90"].n > 10
+    assert set(card.calibration.concentration) == set(card.questions)
+    assert card.calibration.concentration["has_spiral_arms"] != 1.0
+    assert list(card.schema)[-1] == "morph_domain" and "baseline_smooth_or_featured_accuracy" in card.metrics
+
+
 def _knows_its_domain(predictor, blobs):
     """Blobs like those of the training are inside, noise a hundred times as high is not."""
     like, unlike = blobs("lens", 60, 9, 32).stamps, np.random.default_rng(1).normal(0, 200, (20, 32, 32, 3)).astype(np.float32)
@@ -140,7 +158,7 @@ def test_fit__bfloat16_twin_ends_in_float32(blobs, tmp_path):
     [
         ({"task": "stars"}, "task 'stars' is not known: expected lens, morphology"),
         ({"epochs": 0}, "epochs is 0, expected a whole number"),
-        ({"task": "photoz", "members": 2}, "members can be set for the task 'lens' alone, not for 'photoz'"),
+        ({"task": "photoz", "mosaics": 2}, "mosaics can be set for 'lens' and 'merger' alone, not for 'photoz'"),
     ],
 )
 def test_plan__refuses(changes, message):

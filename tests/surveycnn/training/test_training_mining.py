@@ -1,6 +1,7 @@
 """Hard negatives: what is taken from simulated mosaics, and how it joins the training set."""
 
 import numpy as np
+import pytest
 
 from surveycnn.models.card import Card, Scaling, Training
 from surveycnn.simulation.candidates import detected_stamps
@@ -69,10 +70,11 @@ def test_write_parts__same_as_in_one_piece(tmp_path):
         np.testing.assert_array_equal(whole.truth[name], pieced.truth[name])
 
 
-def test_detected_stamps__objects_of_a_mosaic_none_of_them_a_lens():
-    found = detected_stamps(5, 0, "lsst", side=400)
-    assert len(found) > 5 and found.stamps.shape[1:] == (64, 64, 3) and not found.labels["is_lens"].any()
-    again = detected_stamps(5, 0, "lsst", side=400)
+@pytest.mark.parametrize("task", ["lens", "merger"])
+def test_detected_stamps__objects_of_a_mosaic_none_of_them_a_positive(task):
+    found = detected_stamps(task, 5, 0, "lsst", side=400)
+    assert len(found) > 5 and found.stamps.shape[1:] == (64, 64, 3) and not found.labels[f"is_{task}"].any()
+    again = detected_stamps(task, 5, 0, "lsst", side=400)
     np.testing.assert_array_equal(found.stamps, again.stamps)
     # each has its light in the middle
     middle = np.nansum(found.stamps[:, 22:42, 22:42], axis=(1, 2, 3))
@@ -83,9 +85,9 @@ def test_mosaic_objects__kept_on_disk(tmp_path, monkeypatch):
     monkeypatch.setattr("surveycnn.simulation.candidates.detected_stamps.__defaults__", (400,))
     settings = {"seed": 5, "conditions": "lsst", "folder": tmp_path, "n_workers": 1}
     lines = []
-    first = mosaic_objects(1, **settings, log=lines.append)
-    second = mosaic_objects(1, **settings, log=lines.append)
-    assert len(lines) == 1 and "simulating 1 mosaics without lenses" in lines[0]
+    first = mosaic_objects("lens", 1, **settings, log=lines.append)
+    second = mosaic_objects("lens", 1, **settings, log=lines.append)
+    assert len(lines) == 1 and "lens: simulating 1 mosaics without any" in lines[0]
     np.testing.assert_array_equal(first.stamps, second.stamps)
 
 
@@ -95,3 +97,15 @@ def test_held_out_sets__four_streams_of_their_own(tmp_path):
     assert list(sets) == ["", "hard_", "shifted_", "shifted_hard_"]
     assert [len(held.data) for held in sets.values()] == [12, 6, 6, 6]
     assert sorted(path.name for path in tmp_path.iterdir())[0] == f"lens-hard-shifted-seed{HELD_OUT_SEED + 3}-n6"
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ("merger", {"": ("train", 6), "shifted_": ("train", 3), "population_": ("population", 2)}),
+        ("morphology", {"": ("train", 6), "shifted_": ("train", 3)}),
+    ],
+)
+def test_held_out_sets__of_other_tasks(task, expected, tmp_path):
+    sets = held_out_sets(Plan(task, 16, 16, 6, 1, 1, 8, "wide"), tmp_path, 1, lambda line: None)
+    assert {prefix: (held.mix, len(held.data)) for prefix, held in sets.items()} == expected

@@ -1,6 +1,6 @@
-"""Training of a lens finder: a committee of networks, each fitted twice, the second time with the hard negatives of the first.
+"""Training of a model: a committee of networks, fitted twice where hard negatives of a first fit join the training set.
 
-The finder that comes out gives the mean of the members' logits, and how far a stamp is from the training set in the
+The model that comes out gives the mean of the members' outputs, and how far a stamp is from the training set in the
 space of their features.
 """
 
@@ -15,10 +15,10 @@ import numpy as np
 from surveycnn.inference.scaling import scale_stamps
 from surveycnn.models.backend import import_keras
 from surveycnn.models.card import Card
-from surveycnn.models.lens import feature_network, lens_finder
+from surveycnn.models.committee import committee, feature_network
 from surveycnn.training.data import LabelledStamps, Log, centre_cut, joined
 from surveycnn.training.first_card import build_model
-from surveycnn.training.mining import REPEATS, SEED_OFFSET, hardest, mosaic_objects
+from surveycnn.training.mining import REPEATS, SEED_OFFSET, SHARE, hardest, mosaic_objects
 from surveycnn.training.optimise import Schedule, fit
 from surveycnn.training.plan import Plan
 from surveycnn.training.precision import in_precision
@@ -35,21 +35,21 @@ DOMAIN_QUANTILE = 0.99
 """Share of the validation set inside the domain."""
 
 
-def train_finder(
+def train_committee(
     plan: Plan, card: Card, train_set: LabelledStamps, valid_set: LabelledStamps, *, state: Path, log: Log
 ) -> tuple[Card, Any]:
-    """The card with the limit of the domain, and the finder: from scaled stamps to (object, 2) logit and squared distance."""
+    """The card with the limit of the domain, and the model: from scaled stamps to raw outputs and the squared distance."""
     members = []
     for number in range(plan.members or 1):
         import_keras().utils.set_random_seed(plan.seed + number)
         fit_member = partial(_fit_member, number, plan, card, train_set, valid_set, state, log)
         members.append(in_precision(plan.precision, partial(build_model, card, train_set, plan.widths), fit_member))
     mean, whitening = _whitening([feature_network(member) for member in members], card, train_set)
-    finder = lens_finder(members, mean, whitening, plan.views or 1)
-    distance = np.sqrt(predicted(finder, card, valid_set)[:, 1])
+    model = committee(members, mean, whitening, plan.views or 1, name=f"{card.task}_committee")
+    distance = np.sqrt(predicted(model, card, valid_set)[:, -1])
     limit = round(float(np.quantile(distance, DOMAIN_QUANTILE)), 4)
     assert card.domain is not None
-    return card.model_copy(update={"domain": card.domain.model_copy(update={"feature_distance": limit})}), finder
+    return card.model_copy(update={"domain": card.domain.model_copy(update={"feature_distance": limit})}), model
 
 
 def _fit_member(
@@ -63,13 +63,14 @@ def _fit_member(
     model: Any,
 ) -> None:
     """Fit one member in place."""
-    name, seed = f"lens member {number + 1}", plan.seed + number
+    name, seed = f"{plan.task} member {number + 1}", plan.seed + number
     first = Schedule(plan.epochs, plan.batch_size, seed, patience=plan.patience)
     fit(model, card, train_set, valid_set, first, state=state / f"member{number}-first", log=log, name=name)
     if not plan.mosaics:
         return
     # the mosaics are of no other use: simulated once, by the first member, beside the other stamps
     objects = mosaic_objects(
+        plan.task,
         plan.mosaics,
         seed=plan.seed + SEED_OFFSET,
         conditions=plan.conditions,
@@ -77,9 +78,9 @@ def _fit_member(
         n_workers=2,
         log=log,
     )
-    mined = hardest(objects, lambda stamps: predicted(model, card, stamps)[:, 0])
+    mined = hardest(objects, lambda stamps: predicted(model, card, stamps)[:, 0], SHARE[plan.task])
     log(f"{name}: {len(mined)} of {len(objects)} objects of {plan.mosaics} mosaics become hard negatives")
-    with_mined = joined([train_set, *[mined] * REPEATS])
+    with_mined = joined([train_set, *[mined] * REPEATS[plan.task]])
     epochs = max(1, round(SECOND_ROUND * plan.epochs))
     second = Schedule(epochs, plan.batch_size, seed + 100, SECOND_RATE, patience=plan.patience)
     fit(model, card, with_mined, valid_set, second, state=state / f"member{number}-second", log=log, name=f"{name}, mined")
