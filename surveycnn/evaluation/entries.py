@@ -52,18 +52,23 @@ class ModelEntry:
     """A model package through the predictor that users get; loaded when its predictions are not there yet."""
 
     reference = "this package"
+    task: str
+    card: Card | None
+    prior: float | None
+    n_train: int | None
+    n_passes: int | None
+    n_weights: int | None
 
     def __init__(self, name_or_path: str, engine: str):
         folder = package_folder(name_or_path)
-        card = self.card = find_card(name_or_path)
-        self._name_or_path, self._engine, self._predictor = name_or_path, engine, None
+        self.card = card = find_card(name_or_path)
+        self._name_or_path, self._engine = name_or_path, engine
+        self._predictor: Predictor | None = None
         self.name, self.stem, self.task, self.questions = name_or_path, card.name, card.task, card.questions
         self.title = f"surveycnn {card.name} {card.version}"
         self.prior = card.prior.training if card.prior else None
         self.n_train, self.n_passes, self.n_weights = card.training.n, card.training.epochs or None, card.n_weights
         self.key = digest_of_files([folder / CARD_FILE], engine)
-
-    _predictor: Predictor | None
 
     def predict(self, data: LabelledStamps) -> Arrays:
         self._predictor = self._predictor or load_model(self._name_or_path, engine=self._engine)
@@ -73,7 +78,10 @@ class ModelEntry:
 class MethodEntry:
     """A method of the literature, trained on the evaluation's own training set."""
 
-    card = None
+    card: Card | None = None
+    n_train: int | None
+    n_passes: int | None
+    n_weights: int | None
 
     def __init__(self, method: Any, train: LabelledStamps, valid: LabelledStamps, *, folder: Path, seed: int, log: Log):
         folder.mkdir(parents=True, exist_ok=True)
@@ -84,7 +92,7 @@ class MethodEntry:
         )
         self.stem = self.name
         self.questions = QUESTIONS if self.task == "morphology" else {}
-        self.prior = float(np.mean(train.labels["is_merger"])) if self.task == "merger" else None
+        self.prior: float | None = float(np.mean(train.labels["is_merger"])) if self.task == "merger" else None
         numbers = (getattr(method, key, None) for key in ("n_learned", "n_passes", "n_weights"))
         self.n_train, self.n_passes, self.n_weights = numbers
         source = Path(inspect.getfile(type(method)))

@@ -37,11 +37,16 @@ def measure(entry: Entry, data: LabelledStamps, predicted: Arrays, mix: str) -> 
         return photoz_metrics(_dataset(predicted), data.labels["redshift"])
     y, score, prior = _classified(entry, data, predicted)
     if entry.task == "merger":
-        stages = {"time": "merger_time", "time_err": "merger_time_err"}
-        times = {key: predicted[column] for key, column in stages.items() if column in predicted}
-        kind = np.asarray(data.truth["kind"])
-        logit = predicted.get("merger_logit")
-        return merger_metrics(score, y, kind, prior, logit=logit, true_time=data.labels["time_myr"], **times)
+        return merger_metrics(
+            score,
+            y,
+            np.asarray(data.truth["kind"]),
+            prior,
+            logit=predicted.get("merger_logit"),
+            time=predicted.get("merger_time"),
+            time_err=predicted.get("merger_time_err"),
+            true_time=data.labels["time_myr"],
+        )
     if mix == "train":
         return classifier_metrics(predicted["lens_logit"], score, y)
     return lens_metrics(predicted["lens_logit"], score, y, data.truth, prior, mix="hard" if mix == "hard" else "survey")
