@@ -22,7 +22,7 @@ class EvaluateConfig(Strict):
     n: int = Field(default=4_000, ge=16)
     """Stamps of a test set."""
     seed: int = Field(default=1_000, ge=0)
-    """Of the test set; the seeds that follow are those of the methods' training and of the shifted set."""
+    """Of the test set; the seed of the shifted set is 3 more."""
     conditions: str = "wide"
     mix: str = "train"
     """Kinds of objects: train, and others that the simulation of a task may have."""
@@ -30,6 +30,9 @@ class EvaluateConfig(Strict):
     """Also on half as many stamps of a worse survey, which nobody was trained on."""
     methods: list[str] | None = []
     """Methods of the literature that are trained and measured beside the models; null means all for the models' tasks."""
+    train_seed: int | None = Field(default=None, ge=0)
+    """Of the set that the methods are trained on, the next one that of their validation; null takes `seed` + 1. With the seed of
+    a model's card they learn from the head of its training set."""
     n_train: int = Field(default=20_000, ge=16)
     n_valid: int = Field(default=2_000, ge=16)
     """Stamps that the methods are trained on and stopped on."""

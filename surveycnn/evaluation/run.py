@@ -106,9 +106,12 @@ def _check(config: EvaluateConfig, cards: dict[str, Card], methods: list[Any]) -
     """What can be refused before anything is simulated."""
     for card in cards.values():
         check_mix(config.mix, config.conditions, card.task)
-        beside = [method for method in methods if method.task == card.task]
-        specs = measured_sets(config, card.task, config.mix) + list(training_sets(config, card.task, "train") if beside else ())
-        check_seeds(config.seed, {spec.seed for spec in specs}, card)
+        measured = {spec.seed for spec in measured_sets(config, card.task, config.mix)}
+        check_seeds(config.seed, measured, card)
+        if any(method.task == card.task for method in methods):
+            shared = sorted(measured & {spec.seed for spec in training_sets(config, card.task, "train")})
+            if shared:
+                raise ConfigError(f"key 'train_seed': methods would be trained and measured on seed {shared[0]}: choose another")
     check_output(config.output_path, RECORD, (TABLES, *plots.NAMES), "evaluation")
 
 

@@ -1,6 +1,6 @@
 """The simulated sets of an evaluation: what methods are trained on, and the stamps that all of a task are measured on.
 
-Every set has a seed of its own, and none of them one that a model was trained with.
+No set that is measured on has a seed that a model or a method was trained with.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ def measured_sets(config: EvaluateConfig, task: str, mix: str) -> list[SetSpec]:
 
 def training_sets(config: EvaluateConfig, task: str, mix: str) -> tuple[SetSpec, SetSpec]:
     """What methods are trained on, and what stops them."""
+    seed = config.seed + 1 if config.train_seed is None else config.train_seed
     return (
-        SetSpec("train", task, mix, config.conditions, config.n_train, config.seed + 1),
-        SetSpec("valid", task, mix, config.conditions, config.n_valid, config.seed + 2),
+        SetSpec("train", task, mix, config.conditions, config.n_train, seed),
+        SetSpec("valid", task, mix, config.conditions, config.n_valid, seed + 1),
     )
 
 

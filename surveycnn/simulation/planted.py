@@ -21,7 +21,7 @@ FIELD_BRIGHT, FIELD_FAINT = 17.0, 24.5
 _STRUCTURED_TO = 21.5
 """i magnitude to which field galaxies get bulges, arms and bars."""
 _STARS_ARCMIN2 = 2.5
-_CLEAR_TIDES = 0.35
+_CLEAR_TIDES = 0.24
 """Fraction of the light that the tides of a planted merger have moved."""
 _KEEP_FREE_ARCSEC = 4.0
 """Around a planted object, where no other is drawn."""

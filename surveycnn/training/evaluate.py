@@ -1,17 +1,16 @@
-"""Metrics of a model package on a simulation that it has not seen; what the cards print and ``evaluate`` repeats."""
+"""Metrics of a model package on a simulation that it has not seen; what the cards print."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from surveycnn.inference.predictor import Predictor, load_model
+from surveycnn.inference.predictor import Predictor
 from surveycnn.models.card import Card, Metric
-from surveycnn.training.data import LabelledStamps, Log, simulated
+from surveycnn.training.data import LabelledStamps, Log
 from surveycnn.training.finder_metrics import lens_metrics
 from surveycnn.training.held_out import HeldOut
 from surveycnn.training.merger_metrics import merger_metrics
@@ -94,29 +93,3 @@ def predict_all(predictor: Predictor, data: LabelledStamps, chunk: int = 2048) -
     """Predictions for a whole set, read from disk piece by piece."""
     parts = [predictor.predict(np.asarray(data.stamps[start : start + chunk])) for start in range(0, len(data), chunk)]
     return xr.concat(parts, dim="source") if parts else predictor.schema.empty()
-
-
-def evaluate(
-    name_or_path: str | Path,
-    *,
-    n: int,
-    seed: int,
-    work_dir: str | Path,
-    conditions: str = "wide",
-    mix: str = "train",
-    n_workers: int = 1,
-    engine: str = "auto",
-    precision: str = "auto",
-    log: Log = print,
-) -> dict[str, Metric]:
-    """Metrics of a model on `n` stamps simulated from `seed`, which are kept under `work_dir`.
-
-    The seed that a card was measured on is its training seed + 2 (:func:`surveycnn.training.fit.train`).
-    """
-    predictor = load_model(name_or_path, engine=engine, precision=precision)
-    task = predictor.card.task
-    log(f"evaluate {predictor!r} on {n} simulated stamps, seed {seed}, conditions {conditions}, mix {mix}")
-    data = simulated(task, n, seed=seed, conditions=conditions, mix=mix, folder=Path(work_dir), n_workers=n_workers)
-    if task == "lens" and mix != "train":
-        return finder_metrics(predictor, HeldOut(mix, data))
-    return metrics_of(predictor.card, predict_all(predictor, data), data)

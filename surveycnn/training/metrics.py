@@ -71,43 +71,6 @@ def classifier_metrics(logit: np.ndarray, score: np.ndarray, is_positive: np.nda
     return found
 
 
-def time_metrics(time: np.ndarray, time_err: np.ndarray, true_time: np.ndarray) -> dict[str, Metric]:
-    """Staging of true mergers (object,), all in Myr."""
-    definition = "median |time - true time| in Myr, all true mergers"
-    found = {"time_median_error": measured(lambda t, true: float(np.median(np.abs(t - true))), definition, time, true_time)}
-    definition = "scatter (1.4826 MAD) of (time - true time) / time_err, 1 where the errors are right"
-    found["time_pull"] = measured(lambda t, e, true: nmad((t - true) / e), definition, time, time_err, true_time)
-    return found
-
-
-def morphology_metrics(
-    predicted: xr.Dataset, votes: dict[str, np.ndarray], questions: dict[str, list[str]], min_votes: int = 10
-) -> dict[str, Metric]:
-    """Accuracy on confident labels and error of the vote fractions, per question.
-
-    Parameters
-    ----------
-    votes
-        (object, answer) counts of each question.
-    """
-    found = {}
-    for question, answers in questions.items():
-        counts = np.asarray(votes[question], float)
-        asked = counts.sum(axis=1) >= min_votes
-        if not asked.any():
-            continue
-        fraction = counts[asked] / counts[asked].sum(axis=1, keepdims=True)
-        expected = np.stack([predicted[f"morph_{question}_{answer}"].values[asked] for answer in answers], axis=1)
-        text = f"mean |expected - observed vote fraction| over the answers, at least {min_votes} votes"
-        found[f"{question}_fraction_error"] = measured(lambda e, f: float(np.abs(e - f).mean()), text, expected, fraction)
-        sure = fraction.max(axis=1) >= 0.8
-        if sure.any():
-            text = f"fraction of right answers where one has at least 80 % of at least {min_votes} votes"
-            right = lambda e, f: float(np.mean(e.argmax(axis=1) == f.argmax(axis=1)))  # noqa: E731
-            found[f"{question}_accuracy"] = measured(right, text, expected[sure], fraction[sure])
-    return found
-
-
 def photoz_metrics(predicted: xr.Dataset, redshift: np.ndarray) -> dict[str, Metric]:
     """Point estimates (the median of the PDF) and PDFs against true redshifts (object,)."""
     z = np.asarray(redshift, float)

@@ -44,6 +44,7 @@ def test_sets__each_has_a_seed_of_its_own():
         ("valid", 52, 20, "wide"),
     ]
     assert len(measured_sets(config.model_copy(update={"shifted": False}), "merger", "train")) == 1
+    assert [spec.seed for spec in training_sets(config.model_copy(update={"train_seed": 1}), "merger", "train")] == [1, 2]
 
 
 def test_check_seeds__those_of_the_training():
@@ -62,6 +63,9 @@ def test_run_evaluate__refuses_seeds_of_the_training_and_methods_without_a_model
         run_evaluate(EvaluateConfig(**common, seed=seed))
     with pytest.raises(ConfigError, match="'deepmerge' is a merger method, but no model of that task is measured: leave it out"):
         run_evaluate(EvaluateConfig(**common, methods=["deepmerge"]))
+    common_merger = {"model": "merger", "output": str(tmp_path / "out"), "methods": ["deepmerge"]}
+    with pytest.raises(ConfigError, match="key 'train_seed': methods would be trained and measured on seed 903"):
+        run_evaluate(EvaluateConfig(**common_merger, seed=900, train_seed=902))
     with pytest.raises(ConfigError, match="key 'mix': the task 'photoz' has no mix 'survey', expected one of train"):
         run_evaluate(EvaluateConfig(**common, mix="survey"))
     (tmp_path / "out").mkdir()

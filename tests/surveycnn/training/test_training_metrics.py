@@ -9,9 +9,7 @@ from surveycnn.training.metrics import (
     auroc,
     classifier_metrics,
     measured,
-    morphology_metrics,
     photoz_metrics,
-    time_metrics,
     tpr_at_fp,
 )
 
@@ -69,27 +67,6 @@ def test_classifier_metrics__names_the_number_of_negatives():
     assert found["auroc"].value == found["tpr0"].value == found["accuracy"].value == 1
     assert found["ece"].value == pytest.approx(0.01)
     assert "at most 9 false positives among 60 negatives" in found["tpr9"].definition
-
-
-def test_time_metrics__pull():
-    rng = np.random.default_rng(4)
-    true = rng.uniform(0, 500, 4000)
-    found = time_metrics(true + rng.normal(0, 30, 4000), np.full(4000, 15.0), true)
-    assert found["time_pull"].value == pytest.approx(2, rel=0.1)
-    assert found["time_median_error"].value == pytest.approx(0.6745 * 30, rel=0.1)
-
-
-def test_morphology_metrics__confident_labels_and_few_votes():
-    questions = {"bar": ["yes", "no"], "ring": ["yes", "no"]}
-    votes = {"bar": np.array([[18, 2], [2, 18], [10, 10], [1, 0]]), "ring": np.zeros((4, 2), int)}
-    columns = {"morph_bar_yes": [0.8, 0.7, 0.5, 0.0], "morph_bar_no": [0.2, 0.3, 0.5, 1.0]}
-    predicted = xr.Dataset({name: ("source", np.array(values)) for name, values in columns.items()})
-    found = morphology_metrics(predicted, votes, questions)
-    assert set(found) == {"bar_fraction_error", "bar_accuracy"}
-    assert (
-        found["bar_fraction_error"].value == pytest.approx((0.1 + 0.6 + 0) / 3, abs=1e-6) and found["bar_fraction_error"].n == 3
-    )
-    assert found["bar_accuracy"].value == 0.5 and found["bar_accuracy"].n == 2
 
 
 def test_photoz_metrics__a_perfect_width_has_a_uniform_pit():
