@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from surveycnn.catalogs.columns import domain_column_name
 from surveycnn.catalogs.flags import has_flag
 from surveycnn.config import EngineConfig, load_config
 from surveycnn.run.plan import make_plan
@@ -68,11 +69,13 @@ def test_process_tile__names_its_steps(parts):
 def test_process_tile__flags_sources_unlike_a_models_training_set(parts):
     tile, window, models, settings = parts
     rows = process_tile(tile, window, models, settings)
-    domain = next(model.predictor.card.domain for model in models() if model.predictor.card.task == "lens")
-    magnitude = magnitudes(rows[f"flux_{domain.band}"].values)
-    outside = ~((magnitude >= domain.magnitude[0]) & (magnitude <= domain.magnitude[1]))
-    unlike = rows["lens_domain"].values > 1
-    np.testing.assert_array_equal(has_flag(rows["flags"].values, "outside_domain_lens"), outside | unlike)
+    cards = [model.predictor.card for model in models()]
+    for card in cards:
+        magnitude = magnitudes(rows[f"flux_{card.domain.band}"].values)
+        outside = ~((magnitude >= card.domain.magnitude[0]) & (magnitude <= card.domain.magnitude[1]))
+        unlike = rows[domain_column_name(card.task)].values > 1 if card.has_distance else np.zeros(len(outside), bool)
+        np.testing.assert_array_equal(has_flag(rows["flags"].values, f"outside_domain_{card.task}"), outside | unlike)
+    assert any(card.has_distance for card in cards)
 
 
 def test_empty_parts__finds_blocks_without_data(parts):
