@@ -12,7 +12,16 @@ from surveycnn.evaluation.methods.hc14_svm import HuertasCompany14 as HuertasCom
 from surveycnn.evaluation.methods.hc15 import HuertasCompany15 as HuertasCompany15
 from surveycnn.evaluation.methods.method import Method as Method
 from surveycnn.evaluation.methods.sersic_images import SersicImages as SersicImages
+from surveycnn.evaluation.methods.sersic_images import WholeImages as WholeImages
 
-_ALL: tuple[type[Method], ...] = (DominguezSanchez18, HuertasCompany15, HuertasCompany14, DeepMerge, SersicImages, Apertures)
+_ALL: tuple[type[Method], ...] = (
+    DominguezSanchez18,
+    HuertasCompany15,
+    HuertasCompany14,
+    DeepMerge,
+    SersicImages,
+    WholeImages,
+    Apertures,
+)
 
 METHODS: dict[str, _Callable[..., Method]] = {method.name: method for method in _ALL}

@@ -27,7 +27,7 @@ class SersicImages(NetworkLearner, MergerLearner):
     reference = "Chudy et al. 2025"
     mix = "sersic"
 
-    def __init__(self, *, n_train: int = 20_000, epochs: int = 5, batch_size: int = 128, rate: float = 2e-3) -> None:
+    def __init__(self, *, n_train: int = 10_000, epochs: int = 10, batch_size: int = 128, rate: float = 2e-3) -> None:
         super().__init__(n_train=n_train, epochs=epochs, batch_size=batch_size, rate=rate)
 
     def build(self, shape: tuple[int, ...], dtype: str) -> Any:
@@ -50,3 +50,12 @@ class SersicImages(NetworkLearner, MergerLearner):
     def apply(self, stamps: np.ndarray, state: dict[str, np.ndarray]) -> np.ndarray:
         """Logits (object,)."""
         return self.raw_outputs(stamps, state)[:, 0]
+
+
+class WholeImages(SersicImages):
+    """The same network, trained as long on as many images of the galaxies as they are: what the former is to be compared with."""
+
+    name = "whole_images"
+    title = "The same network on whole images"
+    reference = "this package"
+    mix = "train"
