@@ -18,7 +18,7 @@ import numpy as np
 
 from surveycnn.simulation.conditions import Exposure
 from surveycnn.simulation.field import draw_neighbours, star, star_spikes
-from surveycnn.simulation.galaxies import EDGE_ON_DEG, Structure, draw_structure, galaxy_light
+from surveycnn.simulation.galaxies import EDGE_ON_DEG, Structure, draw_disk, draw_structure, galaxy_light
 from surveycnn.simulation.population import Galaxy, draw_galaxy, draw_magnitude, draw_star_fluxes
 from surveycnn.simulation.render import Component, Layers, Stamp, draw_light
 from surveycnn.simulation.visible import Look, look_at, step
@@ -31,8 +31,12 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
     "bar": ("strong", "weak", "no"),
     "bulge_size": ("dominant", "moderate", "small"),
 }
+MIXES = ("train", "disks")
+"""The galaxies that a survey would ask about, and stars; resolved disks not far from face-on alone, each with about 40 votes."""
 BRIGHTEST, FAINTEST = 16.0, 22.5
 """i magnitudes of the galaxies."""
+_DISK_FAINTEST, _DISK_INCLINATION_DEG, _DISK_FEATURES = 20.5, 70.0, 1.3
+"""Of the mix `disks`: faintest i magnitude, largest inclination, factor on the frequency of arms and bars."""
 _RESOLVED_ARCSEC, _SMALL_SHARE = 1.0, 0.3
 """Half-light radius of what is resolved, and the share of the smaller ones that is kept."""
 _CONCENTRATION = 40.0
@@ -45,13 +49,14 @@ TRUTH = ("redshift", "mag_i", "radius", "bulge_fraction", "bar_fraction", "arm_c
 LOOK = ("arms_seen", "bar_seen", "axis_ratio")
 
 
-def morphology_stamp(rng: np.random.Generator, exposures: Sequence[Exposure], centre: tuple[float, float]) -> Stamp:
+def morphology_stamp(
+    rng: np.random.Generator, exposures: Sequence[Exposure], centre: tuple[float, float], mix: str = MIXES[0]
+) -> Stamp:
     """Image without noise (band, y, x), votes per question and truth of one stamp."""
     bands = tuple(exposure.band for exposure in exposures)
-    if rng.uniform() < _STAR_SHARE:
+    if mix != "disks" and rng.uniform() < _STAR_SHARE:
         return _star_stamp(rng, exposures, centre)
-    galaxy = _drawn_galaxy(rng)
-    structure = draw_structure(rng, galaxy)
+    galaxy, structure = _drawn_disk(rng) if mix == "disks" else _drawn_galaxy(rng)
     seed = int(rng.integers(2**63))
     image = draw_light(galaxy_light(np.random.default_rng(seed), galaxy, structure, bands), exposures, centre=centre)
     index = bands.index(_REFERENCE_BAND)
@@ -70,23 +75,40 @@ def morphology_stamp(rng: np.random.Generator, exposures: Sequence[Exposure], ce
         "kind": "disk" if structure.has_disk else "elliptical",
     }
     image = image + draw_light(draw_neighbours(rng, bands), exposures, centre=centre)
-    return _voted(rng, image, answer_probabilities(structure, look), truth)
+    return _voted(rng, image, answer_probabilities(structure, look), truth, many=mix == "disks")
 
 
-def _drawn_galaxy(rng: np.random.Generator) -> Galaxy:
+def _drawn_galaxy(rng: np.random.Generator) -> tuple[Galaxy, Structure]:
     """A galaxy of the sky; most of the small ones are passed over, of which the seeing leaves nothing to ask about."""
     while True:
         galaxy = draw_galaxy(rng, draw_magnitude(rng, BRIGHTEST, FAINTEST, slope=0.0))
         if galaxy.radius > _RESOLVED_ARCSEC or rng.uniform() < _SMALL_SHARE:
-            return galaxy
+            return galaxy, draw_structure(rng, galaxy)
+
+
+def _drawn_disk(rng: np.random.Generator) -> tuple[Galaxy, Structure]:
+    """A resolved disk in which arms and bars would show."""
+    while True:
+        galaxy = draw_galaxy(rng, draw_magnitude(rng, BRIGHTEST, _DISK_FAINTEST, slope=0.1))
+        if galaxy.radius > _RESOLVED_ARCSEC:
+            return galaxy, draw_disk(rng, galaxy, features=_DISK_FEATURES, max_inclination=_DISK_INCLINATION_DEG)
 
 
 def _voted(
-    rng: np.random.Generator, image: np.ndarray, probabilities: dict[str, np.ndarray], truth: Mapping[str, object]
+    rng: np.random.Generator,
+    image: np.ndarray,
+    probabilities: dict[str, np.ndarray],
+    truth: Mapping[str, object],
+    *,
+    many: bool = False,
 ) -> Stamp:
     """The stamp with its votes, and with the answers of so many volunteers that their number plays no part."""
     fractions = {name: rng.dirichlet(_CONCENTRATION * p / p.sum()) for name, p in probabilities.items()}
-    return image, draw_votes(rng, fractions), dict(truth) | {f"fraction_{n}": f.astype(np.float32) for n, f in fractions.items()}
+    return (
+        image,
+        draw_votes(rng, fractions, many),
+        dict(truth) | {f"fraction_{n}": f.astype(np.float32) for n, f in fractions.items()},
+    )
 
 
 def _star_stamp(rng: np.random.Generator, exposures: Sequence[Exposure], centre: tuple[float, float]) -> Stamp:
@@ -138,9 +160,15 @@ def _bulge_size(bulge_fraction: float) -> np.ndarray:
     return np.array([dominant, max(1.0 - dominant - small, 0.0), small]) * 0.94 + 0.02
 
 
-def draw_votes(rng: np.random.Generator, probabilities: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Votes (answer,) int16 of each question; the later questions are asked of those whose answers led to them."""
-    n_votes = int(rng.poisson(40) if rng.uniform() < 0.45 else 3 + rng.integers(0, 5))
+def draw_votes(rng: np.random.Generator, probabilities: dict[str, np.ndarray], many: bool = False) -> dict[str, np.ndarray]:
+    """Votes (answer,) int16 of each question; the later questions are asked of those whose answers led to them.
+
+    Parameters
+    ----------
+    many
+        About 40 votes for all galaxies.
+    """
+    n_votes = int(rng.poisson(40) if many or rng.uniform() < 0.45 else 3 + rng.integers(0, 5))
     votes = {"smooth_or_featured": _draw_answers(rng, max(n_votes, 3), probabilities["smooth_or_featured"])}
     n_smooth, n_featured, _ = votes["smooth_or_featured"]
     votes["how_rounded"] = _draw_answers(rng, int(n_smooth), probabilities["how_rounded"])

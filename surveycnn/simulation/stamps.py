@@ -18,6 +18,7 @@ from surveycnn.simulation.field import add_defects
 from surveycnn.simulation.lens_task import MIXES, lens_stamp
 from surveycnn.simulation.merger_task import MIXES as MERGER_MIXES
 from surveycnn.simulation.merger_task import merger_stamp
+from surveycnn.simulation.morphology_task import MIXES as MORPHOLOGY_MIXES
 from surveycnn.simulation.morphology_task import morphology_stamp
 from surveycnn.simulation.photoz_task import photoz_stamp
 from surveycnn.simulation.render import Stamp, observe
@@ -45,7 +46,7 @@ class Task:
 
 TASKS: dict[str, Task] = {
     "lens": Task(GRI, lens_stamp, 1, mixes=tuple(MIXES)),
-    "morphology": Task(GRI, morphology_stamp, 2),
+    "morphology": Task(GRI, morphology_stamp, 2, mixes=MORPHOLOGY_MIXES),
     "merger": Task(GRI, merger_stamp, 3, group=32, mixes=MERGER_MIXES),
     "photoz": Task(GRIZ, photoz_stamp, 4),
 }
@@ -107,7 +108,8 @@ def simulate_stamps(
     conditions
         Name of observing conditions: wide, lsst, kids, des, hsc, lsst-kids or shifted.
     mix
-        Which kinds of objects: train; for lenses survey, hard and lenses too, for mergers sersic and population.
+        Which kinds of objects: train; for lenses survey, hard and lenses too, for mergers sersic and population,
+        for morphology disks.
     n_workers
         Processes; the result is the same for any number.
 

@@ -1,4 +1,4 @@
-"""Training of a model: a committee of networks, fitted twice where hard negatives of a first fit join the training set.
+"""Training of a model: a committee of networks, fitted twice where hard negatives or further stamps join the training set.
 
 The model that comes out gives the mean of the members' outputs, and how far a stamp is from the training set in the
 space of their features.
@@ -16,15 +16,15 @@ from surveycnn.inference.scaling import scale_stamps
 from surveycnn.models.backend import import_keras
 from surveycnn.models.card import Card
 from surveycnn.models.committee import committee, feature_network
-from surveycnn.training.data import LabelledStamps, Log, centre_cut, joined
+from surveycnn.training.data import LabelledStamps, Log, centre_cut, joined, simulated
 from surveycnn.training.first_card import build_model
 from surveycnn.training.mining import REPEATS, SEED_OFFSET, SHARE, hardest, mosaic_objects
 from surveycnn.training.optimise import Schedule, fit
 from surveycnn.training.plan import Plan
 from surveycnn.training.precision import in_precision
 
-SECOND_ROUND = 0.15
-"""Epochs of the fit with the hard negatives over those of the first one."""
+SECOND_ROUND = {"lens": 0.15, "merger": 0.15, "morphology": 0.33}
+"""Epochs of the second fit over those of the first one."""
 SECOND_RATE = 1e-3
 """Peak learning rate of the second fit."""
 N_DOMAIN = 20_000
@@ -66,24 +66,30 @@ def _fit_member(
     name, seed = f"{plan.task} member {number + 1}", plan.seed + number
     first = Schedule(plan.epochs, plan.batch_size, seed, patience=plan.patience)
     fit(model, card, train_set, valid_set, first, state=state / f"member{number}-first", log=log, name=name)
-    if not plan.mosaics:
+    further = _further_stamps(plan, card, model, state, log, name)
+    if further is None:
         return
-    # the mosaics are of no other use: simulated once, by the first member, beside the other stamps
-    objects = mosaic_objects(
-        plan.task,
-        plan.mosaics,
-        seed=plan.seed + SEED_OFFSET,
-        conditions=plan.conditions,
-        folder=state.parent / "stamps",
-        n_workers=2,
-        log=log,
-    )
-    mined = hardest(objects, lambda stamps: predicted(model, card, stamps)[:, 0], SHARE[plan.task])
-    log(f"{name}: {len(mined)} of {len(objects)} objects of {plan.mosaics} mosaics become hard negatives")
-    with_mined = joined([train_set, *[mined] * REPEATS[plan.task]])
-    epochs = max(1, round(SECOND_ROUND * plan.epochs))
+    epochs = max(1, round(SECOND_ROUND[plan.task] * plan.epochs))
     second = Schedule(epochs, plan.batch_size, seed + 100, SECOND_RATE, patience=plan.patience)
-    fit(model, card, with_mined, valid_set, second, state=state / f"member{number}-second", log=log, name=f"{name}, mined")
+    both = joined([train_set, *further])
+    fit(model, card, both, valid_set, second, state=state / f"member{number}-second", log=log, name=f"{name}, again")
+
+
+def _further_stamps(plan: Plan, card: Card, model: Any, state: Path, log: Log, name: str) -> list[LabelledStamps] | None:
+    """What joins the training set in a second fit: what the network takes for positives in mosaics, or disks; None without one.
+
+    They are of no other use than to this member and the others: kept beside the other stamps.
+    """
+    folder, seed = state.parent / "stamps", plan.seed + SEED_OFFSET
+    about: dict[str, Any] = {"seed": seed, "conditions": plan.conditions, "folder": folder, "n_workers": 2, "log": log}
+    if plan.mosaics:
+        objects = mosaic_objects(plan.task, plan.mosaics, **about)
+        mined = hardest(objects, lambda stamps: predicted(model, card, stamps)[:, 0], SHARE[plan.task])
+        log(f"{name}: {len(mined)} of {len(objects)} objects of {plan.mosaics} mosaics become hard negatives")
+        return [mined] * REPEATS[plan.task]
+    if plan.n_disks:
+        return [simulated(plan.task, plan.n_disks, mix="disks", **about)]
+    return None
 
 
 def _whitening(networks: list[Any], card: Card, data: LabelledStamps) -> tuple[np.ndarray, np.ndarray]:

@@ -36,6 +36,8 @@ class TrainConfig(Strict):
     """Symmetries of the square over which the outputs are averaged."""
     mosaics: int | None = Field(default=None, ge=0)
     """Simulated mosaics whose highest-scoring objects become further negatives; lenses and mergers only."""
+    n_disks: int | None = Field(default=None, ge=16)
+    """Face-on disks with many votes that join the training set in a second fit; morphology only."""
     n_hard: int | None = Field(default=None, ge=16)
     """Stamps of the hard held-out sets; lenses only."""
     patience: int | None = Field(default=None, ge=1)

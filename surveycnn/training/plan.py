@@ -9,6 +9,8 @@ from surveycnn.errors import ConfigError
 from surveycnn.models.card import Task
 
 TASKS = ("lens", "morphology", "merger", "photoz")
+_LIMITED = (("mosaics", ("lens", "merger")), ("n_hard", ("lens",)), ("n_disks", ("morphology",)))
+"""Settings that some tasks alone take."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Plan:
     """Symmetries of the square over which the outputs are averaged, up to 8."""
     mosaics: int | None = None
     """Simulated mosaics whose highest-scoring objects become further negatives; lenses and mergers only."""
+    n_disks: int | None = None
+    """Face-on disks with many votes that join the training set in a second fit; morphology only."""
     n_hard: int | None = None
     """Stamps of the hard held-out sets; lenses only."""
     patience: int | None = None
@@ -41,11 +45,11 @@ class Plan:
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise ConfigError(f"task {self.task!r} is not known: expected {', '.join(TASKS)}")
-        for key in ("n_train", "n_valid", "n_test", "epochs", "batch_size", "members", "views", "n_hard", "patience"):
+        for key in ("n_train", "n_valid", "n_test", "epochs", "batch_size", "members", "views", "n_disks", "n_hard", "patience"):
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise ConfigError(f"{key} is {value!r}, expected a whole number from 1")
-        for key, tasks in (("mosaics", ("lens", "merger")), ("n_hard", ("lens",))):
+        for key, tasks in _LIMITED:
             if getattr(self, key) is not None and self.task not in tasks:
                 known = " and ".join(f"'{task}'" for task in tasks)
                 raise ConfigError(f"{key} can be set for {known} alone, not for {self.task!r}: leave it out")
