@@ -66,7 +66,7 @@ def _fit_member(
     name, seed = f"{plan.task} member {number + 1}", plan.seed + number
     first = Schedule(plan.epochs, plan.batch_size, seed, patience=plan.patience)
     fit(model, card, train_set, valid_set, first, state=state / f"member{number}-first", log=log, name=name)
-    further = _further_stamps(plan, card, model, state, log, name)
+    further = further_stamps(plan, card, model, state, log, name)
     if further is None:
         return
     epochs = max(1, round(SECOND_ROUND[plan.task] * plan.epochs))
@@ -75,7 +75,7 @@ def _fit_member(
     fit(model, card, both, valid_set, second, state=state / f"member{number}-second", log=log, name=f"{name}, again")
 
 
-def _further_stamps(plan: Plan, card: Card, model: Any, state: Path, log: Log, name: str) -> list[LabelledStamps] | None:
+def further_stamps(plan: Plan, card: Card, model: Any, state: Path, log: Log, name: str) -> list[LabelledStamps] | None:
     """What joins the training set in a second fit: what the network takes for positives in mosaics, or disks; None without one.
 
     They are of no other use than to this member and the others: kept beside the other stamps.

@@ -158,6 +158,7 @@ def test_fit__bfloat16_twin_ends_in_float32(blobs, tmp_path):
     [
         ({"task": "stars"}, "task 'stars' is not known: expected lens, morphology"),
         ({"epochs": 0}, "epochs is 0, expected a whole number"),
+        ({"task": "merger", "n_disks": 20}, "n_disks can be set for 'morphology' alone, not for 'merger'"),
         ({"task": "photoz", "mosaics": 2}, "mosaics can be set for 'lens' and 'merger' alone, not for 'photoz'"),
     ],
 )

@@ -5,9 +5,11 @@ import pytest
 
 from surveycnn.models.card import Card, Scaling, Training
 from surveycnn.simulation.candidates import detected_stamps
+from surveycnn.training.committee import further_stamps
 from surveycnn.training.data import LabelledStamps, batches, joined, read_set, write_parts, write_set
+from surveycnn.training.first_card import first_card
 from surveycnn.training.held_out import HELD_OUT_SEED, held_out_sets
-from surveycnn.training.mining import hardest, mosaic_objects
+from surveycnn.training.mining import SEED_OFFSET, hardest, mosaic_objects
 from surveycnn.training.plan import Plan
 
 
@@ -97,6 +99,17 @@ def test_held_out_sets__four_streams_of_their_own(tmp_path):
     assert list(sets) == ["", "hard_", "shifted_", "shifted_hard_"]
     assert [len(held.data) for held in sets.values()] == [12, 6, 6, 6]
     assert sorted(path.name for path in tmp_path.iterdir())[0] == f"lens-hard-shifted-seed{HELD_OUT_SEED + 3}-n6"
+
+
+def test_further_stamps__disks_or_none(blobs, tmp_path):
+    plan = Plan("morphology", 16, 16, 16, 1, 1, 8, "wide", n_disks=16)
+    card = first_card(plan, blobs("morphology", 16, 0, 32))
+    (disks,) = further_stamps(plan, card, None, tmp_path / "fit", lambda line: None, "test")
+    assert len(disks) == 16 and set(disks.truth["kind"]) == {"disk"} and (disks.truth["radius"] > 1.0).all()
+    assert disks.labels["smooth_or_featured"].sum(axis=1).min() > 15 and disks.truth["inclination"].max() <= 70.0
+    assert [path.name for path in (tmp_path / "stamps").iterdir()] == [f"morphology-disks-wide-seed{1 + SEED_OFFSET}-n16"]
+    plain = Plan("morphology", 16, 16, 16, 1, 1, 8, "wide")
+    assert further_stamps(plain, card, None, tmp_path / "fit", lambda line: None, "test") is None
 
 
 @pytest.mark.parametrize(
