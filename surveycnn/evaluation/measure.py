@@ -95,8 +95,8 @@ def shown_question(expected: np.ndarray, votes: np.ndarray) -> Values:
 
 def shown_classes(score: np.ndarray, y: np.ndarray, kind: np.ndarray, prior: float) -> Values:
     """Reliability at `prior`, and the fraction of each kind with a score above 0.5 once it is moved to a prior of 0.5."""
-    kept, found = ~np.isnan(score), {}
-    found["reliability"] = None
+    kept = ~np.isnan(score)
+    found: Values = {"reliability": None}
     if 0 < y[kept].sum() < kept.sum():
         curve = reliability(score[kept], y[kept], prior)
         found["reliability"] = {key: getattr(curve, key).tolist() for key in ("score", "fraction", "error")}

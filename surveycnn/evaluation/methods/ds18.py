@@ -52,7 +52,7 @@ class DominguezSanchez18(NetworkLearner, MorphologyLearner):
     def __init__(
         self,
         *,
-        n_train: int = 2500,
+        n_train: int = 1500,
         epochs: int = 3,
         batch_size: int = 64,
         rate: float = 1e-3,

@@ -41,7 +41,7 @@ class HuertasCompany15(NetworkLearner, MorphologyLearner):
         self,
         *,
         n_train: int = 6000,
-        epochs: int = 6,
+        epochs: int = 4,
         batch_size: int = 32,
         rate: float = 1e-3,
         n_views: int = 4,

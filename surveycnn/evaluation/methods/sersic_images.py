@@ -27,7 +27,7 @@ class SersicImages(NetworkLearner, MergerLearner):
     reference = "Chudy et al. 2025"
     mix = "sersic"
 
-    def __init__(self, *, n_train: int = 10_000, epochs: int = 10, batch_size: int = 128, rate: float = 2e-3) -> None:
+    def __init__(self, *, n_train: int = 10_000, epochs: int = 6, batch_size: int = 128, rate: float = 2e-3) -> None:
         super().__init__(n_train=n_train, epochs=epochs, batch_size=batch_size, rate=rate)
 
     def build(self, shape: tuple[int, ...], dtype: str) -> Any:
