@@ -313,6 +313,14 @@ def test_predict__refuses_other_shapes_and_untrained_methods(sets, fitted):
         fitted("hc15").predict(np.zeros((1, 32, 32, 3)))
 
 
+def test_predict__refuses_outputs_that_are_not_finite(sets, fitted):
+    broken = HuertasCompany15(**SMALL["hc15"])
+    state = fitted("hc15")._state
+    broken._state = {key: value * np.nan if key.startswith("weight_") else value for key, value in state.items()}
+    with pytest.raises(ModelError, match="method 'hc15' gives outputs that are not finite"):
+        broken.predict(sets["morphology"][2].stamps[:2])
+
+
 def test_settings__are_checked():
     with pytest.raises(ConfigError, match="n_train of the method 'hc14_svm' is 0"):
         HuertasCompany14(n_train=0)

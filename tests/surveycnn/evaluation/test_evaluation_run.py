@@ -82,7 +82,7 @@ def test_run_flow__evaluate_prints_the_metrics_and_replaces_its_own_pictures(tmp
     output.mkdir()
     (output / "evaluation.json").write_text("{}")
     (output / "lens_confusion.png").write_text("of an earlier evaluation")
-    settings = {"model": "morphology", "n": 32, "seed": 1000, "output": output, "n_workers": 1}
+    settings = {"model": "morphology", "n": 72, "seed": 1000, "output": output, "n_workers": 1}
     arguments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     assert main(["run-flow", "evaluate", "--no-prefect", *arguments]) == 0
     printed = capsys.readouterr()
