@@ -50,6 +50,8 @@ def _convert(ov: Any, model: Any, batch_size: int) -> Any:
 
     shape = (batch_size, *model.input_shape[1:])
     function = tf.function(lambda batch: model(batch, training=False), autograph=False)
-    converted = ov.convert_model(function.get_concrete_function(tf.TensorSpec(shape, tf.float32)))
+    concrete = function.get_concrete_function(tf.TensorSpec(shape, tf.float32))
+    # copied: shared weights lie in memory that is freed with the Keras model, and the engine would go on reading there
+    converted = ov.convert_model(concrete, share_weights=False)
     converted.reshape(shape)
     return converted
