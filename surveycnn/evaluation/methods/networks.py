@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from surveycnn.errors import ModelError
 from surveycnn.evaluation.methods.method import Learner, Log, Rows
 from surveycnn.evaluation.methods.pixels import filled, noise_of
 from surveycnn.inference.engines import Engine, make_engine, resolve_kind
@@ -103,7 +104,10 @@ class NetworkLearner(Learner):
             padded = np.zeros((SCORING_BATCH, *images.shape[1:]), np.float32)
             padded[: len(batch)] = batch
             parts.append(engine(padded)[: len(batch)])
-        return np.concatenate(parts).astype(np.float64)
+        outputs = np.concatenate(parts).astype(np.float64)
+        if not np.isfinite(outputs).all():
+            raise ModelError(f"the network of the method {self.name!r} gives outputs that are not finite: fit it again")
+        return outputs
 
     def scored(self, model: Any) -> Any:
         """The Keras model whose outputs are computed."""
