@@ -23,7 +23,7 @@ from surveycnn.training.metrics import auroc
 SIZE = 48
 SMALL: dict[str, dict] = {
     "ds18": {"n_train": 16, "epochs": 1, "batch_size": 16, "questions": ["smooth_or_featured", "bar"]},
-    "hc15": {"n_train": 96, "epochs": 12, "batch_size": 16, "n_dense": 64, "rate": 3e-4},
+    "hc15": {"n_train": 96, "epochs": 8, "batch_size": 16, "n_dense": 64},
     "hc14_svm": {"n_train": 36, "n_workers": 1},
     "deepmerge": {"n_train": 160, "epochs": 4, "batch_size": 16},
     "sersic_images": {"n_train": 160, "epochs": 3, "batch_size": 16},
