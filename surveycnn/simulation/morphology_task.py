@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from surveycnn.models.morphology import QUESTIONS
 from surveycnn.simulation.conditions import Exposure
 from surveycnn.simulation.field import draw_neighbours, star, star_spikes
 from surveycnn.simulation.galaxies import EDGE_ON_DEG, Structure, draw_disk, draw_structure, galaxy_light
@@ -23,14 +24,6 @@ from surveycnn.simulation.population import Galaxy, draw_galaxy, draw_magnitude,
 from surveycnn.simulation.render import Component, Layers, Stamp, draw_light
 from surveycnn.simulation.visible import Look, look_at, step
 
-QUESTIONS: dict[str, tuple[str, ...]] = {
-    "smooth_or_featured": ("smooth", "featured_or_disk", "artifact"),
-    "how_rounded": ("round", "in_between", "cigar"),
-    "disk_edge_on": ("yes", "no"),
-    "has_spiral_arms": ("yes", "no"),
-    "bar": ("strong", "weak", "no"),
-    "bulge_size": ("dominant", "moderate", "small"),
-}
 MIXES = ("train", "disks")
 """The galaxies that a survey would ask about, and stars; resolved disks not far from face-on alone, each with about 40 votes."""
 BRIGHTEST, FAINTEST = 16.0, 22.5
