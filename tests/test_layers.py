@@ -20,6 +20,7 @@ LAYERS = [
     ["surveycnn.models"],
     ["surveycnn.inference", "surveycnn.simulation"],
     ["surveycnn.training"],
+    ["surveycnn.photoz"],
     ["surveycnn.evaluation"],
     ["surveycnn.challenge"],
     ["surveycnn.catalogs"],

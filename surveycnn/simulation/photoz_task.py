@@ -18,7 +18,7 @@ from surveycnn.simulation.galaxies import Structure, draw_structure, galaxy_ligh
 from surveycnn.simulation.population import Galaxy, draw_galaxy, draw_magnitude, draw_redshift
 from surveycnn.simulation.render import Stamp, draw_light
 
-MIN_REDSHIFT, MAX_REDSHIFT = 0.02, 1.6
+MIN_REDSHIFT, MAX_REDSHIFT = 0.02, 2.0
 BRIGHT, FAINT = 16.5, 23.8
 """Limits of the i magnitude."""
 
