@@ -1,0 +1,290 @@
+"""Tables of users as files, to and from Arrow: Parquet, FITS, CSV, ECSV and HDF5, by the suffix.
+
+Every column is kept, so that a prediction stands beside what the user knows of an object; :mod:`surveycnn.photoz.tables` knows
+what the columns mean. A missing value is a null in Arrow, masked in FITS and ECSV, empty in CSV.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import uuid
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from surveycnn.errors import InputError
+from surveycnn.photoz.arrays import (
+    array_of_column,
+    arrow_of_astropy,
+    astropy_of_arrow,
+    missing_message,
+    split_vectors,
+    to_arrow,
+)
+from surveycnn.sky.files import split_path
+
+if TYPE_CHECKING:
+    import h5py
+
+SUFFIXES = (".parquet", ".fits", ".csv", ".ecsv", ".hdf5", ".h5")
+_READ_ONLY = {".fits.gz": ".fits"}
+_ASTROPY_META = ".__table_column_meta__"
+
+
+def read_table(path: str | Path, group: str | int | None = None) -> pa.Table:
+    """Table of a file, columns of shape (row,) or (row, n), with units and descriptions in the metadata of the fields.
+
+    Parameters
+    ----------
+    path
+        ``.parquet .fits .fits.gz .csv .ecsv .hdf5 .h5``; ``FILE[n]`` or ``FILE[NAME]`` for an HDU or a group.
+    group
+        HDU or group, instead of one in brackets; default the first HDU that is a table, the only group that is one.
+
+    Raises
+    ------
+    InputError
+        Where there is no such file, its suffix is not known, it cannot be read, or two columns have one name.
+    """
+    file, part = split_path(str(path))
+    part = group if group is not None else part
+    reader = _READERS.get(_suffix(file, (*SUFFIXES, *_READ_ONLY)))
+    if reader is None:
+        known = ", ".join((*SUFFIXES, *_READ_ONLY))
+        raise InputError(f"cannot read {file!r} as a table: the suffix is {Path(file).suffix!r}, known are {known}")
+    if not os.path.isfile(file):
+        raise InputError(f"there is no table {file!r}: correct the path")
+    try:
+        table = reader(file, part)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a broken file makes its library raise
+        raise InputError(f"cannot read the table {file!r} ({type(error).__name__}: {error}): is it complete?") from error
+    _check_names(table.column_names, f"the table {file!r}")
+    return table
+
+
+def write_table(table: pa.Table, path: str | Path) -> Path:
+    """Write a table in the format of the suffix; the file appears whole or not at all, and replaces an older one.
+
+    Columns of shape (row, n) are fixed-size lists in Parquet, vector columns in FITS and ECSV, 2-d datasets in HDF5, and
+    ``name_0`` to ``name_n-1`` in CSV.
+
+    Raises
+    ------
+    InputError
+        Where the path cannot be written, or the format cannot hold a column.
+    """
+    path = check_output(path)
+    temporary = path.with_name(f".{uuid.uuid4().hex[:12]}{path.suffix.lower()}")  # shorter than any limit
+    try:
+        _WRITERS[path.suffix.lower()](table, temporary)
+        with open(temporary, "rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"cannot write {str(path)!r} ({error.strerror or error}): give another path") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def check_output(path: str | Path) -> Path:
+    """The path of a table that can be written; an InputError says why it cannot."""
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"cannot write {str(path)!r}: the suffix is {path.suffix!r}, known are {', '.join(SUFFIXES)}")
+    folder = path.absolute().parent
+    if not os.path.isdir(folder):
+        raise InputError(f"cannot write {str(path)!r}: there is no folder {str(folder)!r}")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(f"cannot write {str(path)!r}: something else is there under that name: remove it first")
+    if not os.access(path if os.path.exists(path) else folder, os.W_OK):
+        raise InputError(f"cannot write {str(path)!r}: permission denied: give another path")
+    return path
+
+
+def _suffix(file: str, known: tuple[str, ...]) -> str:
+    """The longest of the suffixes `known` that the name ends with, in small letters, as the format that it stands for."""
+    found = [suffix for suffix in known if file.lower().endswith(suffix)]
+    longest = max(found, key=len, default="")
+    return _READ_ONLY.get(longest, longest)
+
+
+def _check_names(names: list[str], where: str) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(f"{where} has more than one column {', '.join(map(repr, twice))}: rename all but one")
+
+
+def _no_part(file: str, part: str | int | None) -> None:
+    if part is not None:
+        raise InputError(f"{file!r} has no part [{part}]: only FITS has HDUs and HDF5 groups; give the file without brackets")
+
+
+def _read_parquet(file: str, part: str | int | None) -> pa.Table:
+    import pyarrow.parquet as pq
+
+    _no_part(file, part)
+    with pq.ParquetFile(file) as stream:
+        return stream.read()
+
+
+def _read_csv(file: str, part: str | int | None) -> pa.Table:
+    """Table of a CSV file with a line of names; lines before it that begin with # are left out."""
+    import pyarrow.csv as pa_csv
+
+    _no_part(file, part)
+    n_comments = 0
+    with open(file, "rb") as stream:
+        while stream.readline().startswith(b"#"):
+            n_comments += 1
+    return pa_csv.read_csv(file, pa_csv.ReadOptions(skip_rows=n_comments))
+
+
+def _read_ecsv(file: str, part: str | int | None) -> pa.Table:
+    from astropy.table import Table
+
+    _no_part(file, part)
+    return arrow_of_astropy(Table.read(file, format="ascii.ecsv"))
+
+
+def _read_fits(file: str, part: str | int | None) -> pa.Table:
+    from astropy.io import fits
+    from astropy.table import Table
+    from astropy.utils.exceptions import AstropyWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)  # of units and keywords that are not in the standard
+        with fits.open(file) as hdus:
+            numbers = [number for number, hdu in enumerate(hdus) if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
+            parts = [f"[{number}] {hdus[number].name}".strip() for number in numbers]
+            if not numbers:
+                raise InputError(f"{file!r} has no table: its {len(hdus)} HDUs hold other things")
+            wanted = numbers[0] if part is None else part if isinstance(part, int) else _hdu_of_name(hdus, str(part))
+            if wanted not in numbers:
+                raise InputError(f"{file!r} has no table [{part}]: its tables are {', '.join(parts)}")
+            options = {"character_as_bytes": False, "mask_invalid": False, "unit_parse_strict": "silent"}
+            return arrow_of_astropy(Table.read(hdus, hdu=wanted, format="fits", **options))
+
+
+def _hdu_of_name(hdus: Any, name: str) -> int:
+    return next((number for number, hdu in enumerate(hdus) if hdu.name.upper() == name.upper()), -1)
+
+
+def _read_hdf5(file: str, part: str | int | None) -> pa.Table:
+    import h5py
+
+    with h5py.File(file) as root:
+        found = _hdf5_tables(root)
+        names = ", ".join(f"{file}[{name.strip('/') or '/'}]" for name in found)
+        if not found:
+            raise InputError(f"{file!r} has no table: no group of it holds columns")
+        if part is None and len(found) > 1:
+            raise InputError(f"{file!r} holds {len(found)} tables: give one of {names}")
+        wanted = next(iter(found)) if part is None else f"/{str(part).strip('/')}"
+        if wanted not in found:
+            raise InputError(f"{file!r} has no table [{part}]: give {names}")
+        columns: dict[str, np.ndarray] = {}
+        for node in found[wanted]:
+            columns |= _hdf5_columns(node)
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise InputError(f"the columns of {file!r} differ in length: {lengths}: keep those of one table in a group")
+    return pa.table({name: to_arrow(values) for name, values in columns.items()})
+
+
+def _hdf5_tables(root: h5py.File) -> dict[str, list[h5py.Dataset]]:
+    """Datasets of each table in an HDF5 file: a group of datasets that are its columns, or one dataset of records."""
+    import h5py
+
+    groups: list[h5py.Group] = [root]
+    root.visititems(lambda name, node: groups.append(node) if isinstance(node, h5py.Group) else None)
+    found: dict[str, list[h5py.Dataset]] = {}
+    for group in groups:
+        datasets = [node for key, node in group.items() if isinstance(node, h5py.Dataset) and not key.endswith(_ASTROPY_META)]
+        found |= {node.name: [node] for node in datasets if node.dtype.names}
+        columns = [node for node in datasets if node.shape and not node.dtype.names]
+        found |= {group.name: columns} if columns else {}
+    return found
+
+
+def _hdf5_columns(node: h5py.Dataset) -> dict[str, np.ndarray]:
+    """Columns of a dataset: itself, or the fields of its records."""
+    import h5py
+
+    if node.dtype.names:
+        records = node[:]
+        return {name: records[name] for name in node.dtype.names}
+    is_text = h5py.check_string_dtype(node.dtype) is not None
+    return {node.name.rsplit("/", 1)[-1]: node.asstr()[:] if is_text else node[:]}
+
+
+def _write_parquet(table: pa.Table, path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(table, path, compression="zstd")
+
+
+def _write_csv(table: pa.Table, path: Path) -> None:
+    import pyarrow.csv as pa_csv
+
+    flat = split_vectors(table)
+    _check_names(flat.column_names, "the table, with a column for each value of its vectors,")
+    with open(path, "w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream, lineterminator="\n").writerow(flat.column_names)  # Arrow would put each name into quotes
+    with open(path, "ab") as stream:
+        pa_csv.write_csv(flat, stream, pa_csv.WriteOptions(include_header=False))
+
+
+def _write_ecsv(table: pa.Table, path: Path) -> None:
+    # astropy cannot read a file without rows whose columns have several values per row
+    astropy_of_arrow(table if table.num_rows else split_vectors(table)).write(path, format="ascii.ecsv")
+
+
+def _write_fits(table: pa.Table, path: Path) -> None:
+    from astropy.utils.exceptions import AstropyWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)  # of units that are not in the standard
+        astropy_of_arrow(table, for_fits=True).write(path, format="fits")
+
+
+def _write_hdf5(table: pa.Table, path: Path) -> None:
+    import h5py
+
+    arrays = {name: array_of_column(table[name], name) for name in table.column_names}
+    for name, values in arrays.items():
+        if "/" in name:
+            raise InputError(f"column {name!r} cannot be written to HDF5, where / parts groups: rename it")
+        if np.ma.isMaskedArray(values):
+            if values.dtype != object:
+                raise InputError(missing_message(name, values, "HDF5"))
+            arrays[name] = values.filled("")
+    with h5py.File(path, "w", track_order=True) as root:
+        for name, values in arrays.items():
+            root.create_dataset(name, data=values, dtype=h5py.string_dtype() if values.dtype == object else None)
+
+
+_READERS: dict[str, Callable[[str, str | int | None], pa.Table]] = {
+    ".parquet": _read_parquet,
+    ".fits": _read_fits,
+    ".csv": _read_csv,
+    ".ecsv": _read_ecsv,
+    ".hdf5": _read_hdf5,
+    ".h5": _read_hdf5,
+}
+_WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
+    ".parquet": _write_parquet,
+    ".fits": _write_fits,
+    ".csv": _write_csv,
+    ".ecsv": _write_ecsv,
+    ".hdf5": _write_hdf5,
+    ".h5": _write_hdf5,
+}
