@@ -1,6 +1,7 @@
 """Who is measured: our models as users get them, and methods of the literature, both as columns of arrays per set.
 
-A model gives the columns of the catalog; a method ``fractions`` (object, answer) for morphology, ``score`` for mergers.
+A model gives the columns of the catalog; a method ``fractions`` (object, answer) for morphology, ``score`` for mergers, and
+the redshift PDFs that `surveycnn.evaluation.redshifts` describes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from surveycnn.evaluation.kept import Arrays, digest_of, digest_of_files, digest_of_set, pieces
+from surveycnn.evaluation.redshifts import EDGES
 from surveycnn.inference.predictor import Predictor, load_model
 from surveycnn.models.card import CARD_FILE, Card
 from surveycnn.models.morphology import QUESTIONS
@@ -99,7 +101,11 @@ class MethodEntry:
         self.key = digest_of_files([source, *_state_files(folder)], digest_of_set(train), digest_of_set(valid))
 
     def predict(self, data: LabelledStamps) -> Arrays:
-        found = np.concatenate([np.asarray(self._method.predict(stamps), np.float64) for stamps in pieces(data)])
+        parts = [self._method.predict(stamps) for stamps in pieces(data)]
+        if self.task == "photoz":
+            joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != EDGES}
+            return joined | {name: edges for name, edges in parts[0].items() if name == EDGES}
+        found = np.concatenate([np.asarray(part, np.float64) for part in parts])
         return {"fractions" if self.task == "morphology" else "score": found}
 
 

@@ -15,7 +15,7 @@ def write_files(folder: Path, writers: Mapping[str, Callable[[Path], Any]]) -> N
     """Write each file of `folder` under a temporary name and rename it; a writer takes the path."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, write in writers.items():
-        temporary = folder / f".{name}.part"
+        temporary = folder / f".part.{name}"  # some writers look at the suffix
         write(temporary)
         os.replace(temporary, folder / name)
 

@@ -5,22 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from surveycnn.evaluation.entries import Entry
 from surveycnn.evaluation.kept import Arrays
-from surveycnn.inference import mixture
+from surveycnn.evaluation.redshifts import measure_redshifts, shown_redshifts
 from surveycnn.models.card import Metric
 from surveycnn.training.data import LabelledStamps
 from surveycnn.training.finder_metrics import lens_metrics
 from surveycnn.training.merger_metrics import merger_metrics
-from surveycnn.training.metrics import classifier_metrics, photoz_metrics
+from surveycnn.training.metrics import classifier_metrics
 from surveycnn.training.morphology_metrics import MIN_VOTES, SURE, morphology_metrics
 from surveycnn.training.reliability import reliability
 
 N_BINS = 10
-N_PIT_BINS = 20
-N_DENSITY_BINS = 60
 N_STAGES = 250
 """Mergers that a picture shows."""
 N_STAGE_BINS = 8
@@ -34,7 +31,7 @@ def measure(entry: Entry, data: LabelledStamps, predicted: Arrays, mix: str) -> 
         fractions, concentrations = _fractions(entry, predicted)
         return morphology_metrics(fractions, concentrations, data.labels, data.truth, entry.questions)
     if entry.task == "photoz":
-        return photoz_metrics(_dataset(predicted), data.labels["redshift"])
+        return measure_redshifts(data, predicted)
     y, score, prior = _classified(entry, data, predicted)
     if entry.task == "merger":
         return merger_metrics(
@@ -59,7 +56,7 @@ def shown(entry: Entry, data: LabelledStamps, predicted: Arrays) -> Values:
         votes = {name: np.asarray(data.labels[name], float) for name in fractions}
         return {"questions": {name: shown_question(fractions[name], votes[name]) for name in fractions}}
     if entry.task == "photoz":
-        return shown_redshifts(predicted, np.asarray(data.labels["redshift"], float))
+        return shown_redshifts(data, predicted)
     y, score, prior = _classified(entry, data, predicted)
     found = shown_classes(score, y, np.asarray(data.truth["kind"]), prior)
     if "merger_time" in predicted and y.any():
@@ -123,15 +120,6 @@ def shown_stage(time: np.ndarray, error: np.ndarray, true: np.ndarray) -> Values
     return {"points": points, "bins": bins}
 
 
-def shown_redshifts(predicted: Arrays, z: np.ndarray) -> Values:
-    """Histograms of the probability integral transform, and of z_phot (rows) against z (columns)."""
-    parts = [np.asarray(predicted[name], float) for name in ("pz_weight", "pz_mean", "pz_sigma")]
-    pit, _ = np.histogram(mixture.cdf(z, *parts), bins=N_PIT_BINS, range=(0, 1))
-    edges = np.linspace(0, float(np.quantile(z, 0.995)), N_DENSITY_BINS + 1)
-    density, _, _ = np.histogram2d(np.asarray(predicted["z_phot"], float), z, bins=(edges, edges))
-    return {"pit": pit.tolist(), "edges": edges.tolist(), "density": density.astype(int).tolist()}
-
-
 def _fractions(entry: Entry, predicted: Arrays) -> tuple[Arrays, Arrays | None]:
     """Expected fractions and concentrations (object, answer) of each question; a method has no concentrations."""
     if "fractions" in predicted:
@@ -152,7 +140,3 @@ def _classified(entry: Entry, data: LabelledStamps, predicted: Arrays) -> tuple[
     score = predicted["score"] if "score" in predicted else predicted[f"{entry.task}_score"]
     assert entry.prior is not None  # a classifier has one
     return np.asarray(data.labels[f"is_{entry.task}"], bool), np.asarray(score, float), entry.prior
-
-
-def _dataset(predicted: Arrays) -> xr.Dataset:
-    return xr.Dataset({name: (("source", "component")[: values.ndim], values) for name, values in predicted.items()})

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from surveycnn.evaluation.figures import OUR_COLOUR, OUR_STYLE, legend_beside, line_style, new_figure
+from surveycnn.evaluation.figures import COLOURS, OUR_COLOUR, OUR_STYLE, legend_beside, line_style, new_figure
 from surveycnn.models.morphology import QUESTIONS
 
 Entries = dict[str, dict[str, Any]]
 
 TASKS = ("lens", "morphology", "merger", "photoz")
 STAGE = "merger_stage.png"
-NAMES = (*(f"{task}_{picture}.png" for task in TASKS for picture in ("reliability", "confusion")), STAGE)
+REDSHIFTS = "photoz_nz.png"
+NAMES = (*(f"{task}_{picture}.png" for task in TASKS for picture in ("reliability", "confusion")), STAGE, REDSHIFTS)
 """All files that pictures may have."""
 MIN_ANSWERS = 10
 """Bins with fewer show nothing but their scatter."""
@@ -33,6 +34,8 @@ def pictures(record: dict[str, Any]) -> dict[str, Callable[[Path], None]]:
         found[f"{task}_confusion.png"] = partial(confusion, about["entries"])
         if task == "merger" and any("stage" in entry["shown"] for entry in about["entries"].values()):
             found[STAGE] = partial(draw_stage, about["entries"])
+        if task == "photoz":
+            found[REDSHIFTS] = partial(draw_shares, about["entries"])
     return found
 
 
@@ -139,7 +142,7 @@ def draw_pit(entries: Entries, path: Path) -> None:
     for name, style in _styles(entries):
         counts = np.array(entries[name]["shown"]["pit"])
         edges = np.linspace(0, 1, len(counts) + 1)
-        axes.stairs(counts / counts.mean(), edges, label=name, color=style["color"], lw=2)
+        axes.stairs(counts / counts.mean(), edges, baseline=None, label=name, **style)
         scatter = 1 / math.sqrt(max(1.0, counts.mean()))
     axes.axhspan(1 - scatter, 1 + scatter, color="0.9", lw=0, zorder=0, label="scatter of right PDFs")
     axes.axhline(1, color="0.75", lw=1, zorder=1)
@@ -163,6 +166,22 @@ def draw_redshifts(entries: Entries, path: Path) -> None:
         axes.set(xlabel="true redshift", ylabel="z_phot", title=name, xlim=ends, ylim=ends, aspect="equal")
         axes.legend(fontsize=9, frameon=False, loc="upper left")
         figure.colorbar(image, ax=axes, label="objects", shrink=0.8)
+    figure.savefig(path, format="png")
+
+
+def draw_shares(entries: Entries, path: Path) -> None:
+    """n(z) of the true redshifts, of the stacked PDFs and of z_phot, a panel per entry."""
+    figure, panels = _panels(len(entries), (4.6, 3.6))
+    for axes, (name, entry) in zip(panels, entries.items(), strict=True):
+        shares = {key: np.array(values) for key, values in entry["shown"]["nz"].items()}
+        edges, width = shares["edges"], np.diff(shares["edges"])
+        axes.stairs(shares["true"] / width, edges, fill=True, color="0.85", label="true redshifts")
+        axes.stairs(shares["z_phot"] / width, edges, baseline=None, color=COLOURS[0], lw=1.4, label="z_phot")
+        axes.stairs(shares["stacked"] / width, edges, baseline=None, color=OUR_COLOUR, lw=2.2, label="stacked PDFs")
+        axes.set(xlabel="redshift", ylabel="n(z), per unit of redshift", title=name, xlim=edges[[0, -1]])
+        axes.set_ylim(bottom=0)
+    lines, names = panels[0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     figure.savefig(path, format="png")
 
 

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from surveycnn.evaluation.redshift_tables import redshift_tables
+from surveycnn.evaluation.redshifts import RESOLVED
 from surveycnn.evaluation.tables import MISSING, aligned_table, figure_text, markdown_table
 
 Record = dict[str, Any]
@@ -15,7 +17,8 @@ DEFINITIONS = {
     "sets": "test: the conditions of the configuration; shifted: a worse survey that nobody was trained on; names end in the mix",
     "shown": "what the pictures show, of the test set: bins of expected and observed vote fractions and confusion (true, "
     "predicted) of confident labels per question; reliability at the prior of the score and the fraction of each kind that is "
-    "selected; times of some mergers, and median, 16 and 84 % of all in bins of the true time; PIT histogram; counts (z_phot, z)",
+    "selected; times of some mergers, and median, 16 and 84 % of all in bins of the true time; PIT histogram; counts (z_phot, "
+    "z); shares in bins of redshift: true, stacked PDFs, z_phot; quality in bins of the magnitude and of z_phot",
 }
 """What the parts of ``evaluation.json`` are."""
 DATA_DIFFER = (
@@ -58,19 +61,26 @@ _COLUMNS = {
         Column("90 %", ("time_coverage90",)),
     ),
     "photoz": (
-        Column("bias", ("bias",), digits=4),
+        Column("bias, mean / median", ("bias", "bias_median"), digits=4),
         Column("sigma NMAD", ("sigma_nmad",), digits=4),
-        Column("eta 0.15", ("eta_0.15",), digits=4),
+        Column("sigma IQR", ("sigma_iqr",), digits=4),
+        Column("eta 0.05 / 0.15 / 3 sigma", ("eta_0.05", "eta_0.15", "eta_3sigma")),
         Column("CRPS", ("crps",), digits=4),
         Column("CDE loss", ("cde_loss",)),
         Column("PIT KS", ("pit_ks",)),
+        Column("PIT CvM / AD", ("pit_cvm", "pit_ad")),
+        Column("PIT outside", ("pit_outside",), digits=4),
+        Column("coverage 68 / 90 %", ("coverage_68", "coverage_90")),
+        Column("resolved: sigma NMAD", (f"{RESOLVED}sigma_nmad",), digits=4),
+        Column("resolved: eta 0.15", (f"{RESOLVED}eta_0.15",)),
+        Column("resolved: CRPS", (f"{RESOLVED}crps",), digits=4),
     ),
 }
 _CHANGES = {
     "lens": ("auroc", "tpr_fpr1e3"),
     "morphology": ("fraction_error", "coverage90"),
     "merger": ("auroc", "balanced_accuracy", "balanced_accuracy_projected"),
-    "photoz": ("sigma_nmad", "eta_0.15"),
+    "photoz": ("sigma_nmad", "eta_0.15", "pit_ks"),
 }
 
 
@@ -92,8 +102,9 @@ def markdown(record: Record, pictures: list[str]) -> str:
     has_methods = any(not entry["is_model"] for about in record["tasks"].values() for entry in about["entries"].values())
     parts += [DATA_DIFFER] if has_methods else []
     for task, about in record["tasks"].items():
-        columns = columns_of(task, about)
+        columns = [column for column in columns_of(task, about) if not column.keys[0].startswith(RESOLVED)]
         parts += [f"## {task}", _sets_text(about), _main_table(about, columns), _definitions_text(about, columns)]
+        parts += redshift_tables(about["entries"]) if task == "photoz" else []
         own = [name for name in pictures if name.startswith(f"{task}_")]
         parts += ["\n\n".join(f"![{name[:-4].replace('_', ' ')}]({name})" for name in own)]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -18,8 +18,9 @@ from surveycnn.evaluation import plots, report
 from surveycnn.evaluation.config import EvaluateConfig
 from surveycnn.evaluation.entries import Entry, MethodEntry, ModelEntry, fit_folder, make_method
 from surveycnn.evaluation.files import check_output, forget, write_files
-from surveycnn.evaluation.kept import digest_of, digest_of_set, kept_arrays
+from surveycnn.evaluation.kept import Arrays, digest_of, digest_of_set, kept_arrays
 from surveycnn.evaluation.measure import measure, shown
+from surveycnn.evaluation.redshifts import is_qp_there, write_ensemble
 from surveycnn.evaluation.sets import TEST, SetSpec, check_mix, check_seeds, measured_sets, open_set, training_sets
 from surveycnn.models.card import Card, Metric
 from surveycnn.models.package import find_card
@@ -28,6 +29,10 @@ from surveycnn.training.run import Measured, Messages
 
 RECORD = "evaluation.json"
 TABLES = "evaluation.md"
+PDFS = "photoz_pdf.hdf5"
+"""Redshift PDFs that the first photo-z model gives the test set, as a qp ensemble."""
+
+Writer = Callable[[Path], Any]
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,11 @@ def run_evaluate(config: EvaluateConfig, *, fresh: bool = False, progress: Messa
     if fresh:
         forget(config.work_path, ("stamps/*-seed*-n*", "methods/*-fit-*", "predictions/*/*/*.npz"))
     record = _empty_record(config, cards)
+    files: dict[str, Writer] = {}
     for task, about in record["tasks"].items():
         for entry, mix in _entries(task, config, cards, methods, log):
-            about["entries"][entry.name] = _measured(entry, mix, about["sets"], config, log)
-    _write(config.output_path, record)
+            about["entries"][entry.name] = _measured(entry, mix, about["sets"], files, config, log)
+    _write(config.output_path, record, files)
     return Evaluation(config.output_path, record)
 
 
@@ -112,7 +118,7 @@ def _check(config: EvaluateConfig, cards: dict[str, Card], methods: list[Any]) -
             shared = sorted(measured & {spec.seed for spec in training_sets(config, card.task, "train")})
             if shared:
                 raise ConfigError(f"key 'train_seed': methods would be trained and measured on seed {shared[0]}: choose another")
-    check_output(config.output_path, RECORD, (TABLES, *plots.NAMES), "evaluation")
+    check_output(config.output_path, RECORD, (TABLES, PDFS, *plots.NAMES), "evaluation")
 
 
 def _empty_record(config: EvaluateConfig, cards: dict[str, Card]) -> dict[str, Any]:
@@ -147,8 +153,10 @@ def _opened(spec: SetSpec, config: EvaluateConfig, log: Log) -> LabelledStamps:
     return open_set(spec, config.work_path / "stamps", config.n_workers, log)
 
 
-def _measured(entry: Entry, mix: str, sets: dict[str, Any], config: EvaluateConfig, log: Log) -> dict[str, Any]:
-    """What the record says of an entry; what it says of the sets is added to `sets`."""
+def _measured(
+    entry: Entry, mix: str, sets: dict[str, Any], files: dict[str, Writer], config: EvaluateConfig, log: Log
+) -> dict[str, Any]:
+    """What the record says of an entry; what it says of the sets is added to `sets`, who writes PDFs to `files`."""
     keys = ("title", "reference", "prior", "n_train", "n_passes", "n_weights", "questions")
     found: dict[str, Any] = {key: getattr(entry, key) for key in keys}
     found |= {"is_model": entry.card is not None, "mix": mix, "sets": {}}
@@ -162,7 +170,17 @@ def _measured(entry: Entry, mix: str, sets: dict[str, Any], config: EvaluateConf
         found["sets"][spec.role] = {"metrics": {name: metric.model_dump(mode="json") for name, metric in metrics.items()}}
         if spec.role == TEST:
             found["shown"] = shown(entry, data, predicted)
+            if entry.task == "photoz" and entry.card is not None and PDFS not in files:
+                files |= _ensemble(predicted, data, log)
     return found
+
+
+def _ensemble(predicted: Arrays, data: LabelledStamps, log: Log) -> dict[str, Writer]:
+    """Who writes the redshift PDFs of a set, where qp is installed."""
+    if is_qp_there():
+        return {PDFS: partial(write_ensemble, predicted, data.labels["redshift"])}
+    log(f"qp is not installed, {PDFS} is not written: pip install 'surveycnn[qp]'")
+    return {}
 
 
 def _described(spec: SetSpec, data: LabelledStamps) -> dict[str, Any]:
@@ -174,16 +192,16 @@ def _described(spec: SetSpec, data: LabelledStamps) -> dict[str, Any]:
     return dataclasses.asdict(spec) | {"kinds": kinds}
 
 
-def _write(folder: Path, record: dict[str, Any]) -> None:
-    """Write the record, the tables and the pictures; pictures of an earlier evaluation of other tasks go."""
+def _write(folder: Path, record: dict[str, Any], files: dict[str, Writer]) -> None:
+    """Write the record, the tables, the pictures and the PDFs; those of an earlier evaluation of other tasks go."""
     text = json.dumps(record, indent=1, allow_nan=False) + "\n"
     pictures = plots.pictures(record)
-    writers: dict[str, Callable[[Path], Any]] = {
+    writers: dict[str, Writer] = {
         RECORD: lambda path: path.write_text(text, encoding="utf-8"),
         TABLES: lambda path: path.write_text(report.markdown(record, list(pictures)), encoding="utf-8"),
     }
-    write_files(folder, writers | pictures)
-    forget(folder, [name for name in plots.NAMES if name not in pictures])
+    write_files(folder, writers | pictures | files)
+    forget(folder, [name for name in (*plots.NAMES, PDFS) if name not in pictures and name not in files])
 
 
 def _model_names(record: dict[str, Any]) -> list[str]:

@@ -5,10 +5,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import qp
 from scipy.special import expit
 
 from surveycnn.evaluation import plots, report
 from surveycnn.evaluation.measure import measure, shown, shown_question, shown_stage
+from surveycnn.evaluation.redshift_tables import redshift_tables
+from surveycnn.evaluation.redshifts import measure_redshifts, shown_redshifts, write_ensemble
+from surveycnn.inference import mixture
 from surveycnn.models.morphology import QUESTIONS
 from surveycnn.training.data import LabelledStamps
 
@@ -50,8 +54,13 @@ def photoz() -> tuple[LabelledStamps, dict, dict]:
     z = rng.uniform(0.1, 1.2, N)
     guess = z + rng.normal(0, 0.05, N)
     parts = {"pz_weight": np.full(shape, 0.5), "pz_mean": np.stack([guess, guess], axis=1), "pz_sigma": np.full(shape, 0.05)}
-    data = LabelledStamps("photoz", ("g", "r", "i", "z"), NO_STAMPS, {"redshift": z}, {})
-    return data, {"z_phot": guess} | parts, {}
+    truth = {"mag_i": rng.uniform(18, 22, N), "radius": rng.uniform(0.1, 0.9, N), "fwhm_i": np.full(N, 0.8)}
+    data = LabelledStamps("photoz", ("g", "r", "i", "z"), NO_STAMPS, {"redshift": z}, truth)
+    edges = np.linspace(0, 2, 41)
+    centre = z + rng.normal(0, 0.1, N)
+    probability = np.exp(-0.5 * ((edges[1:] + edges[:-1]) / 2 - centre[:, None]) ** 2 / 0.1**2)
+    probability[7] = np.nan
+    return data, {"z_phot": guess} | parts, {"pz_probability": probability, "pz_edges": edges}
 
 
 def entry(task: str, name: str, *, is_model: bool) -> SimpleNamespace:
@@ -70,12 +79,12 @@ def described(who: SimpleNamespace, data: LabelledStamps, predicted: dict) -> di
 
 @pytest.fixture(scope="module")
 def record() -> dict:
-    """A record of all tasks; morphology and mergers have a method beside the model."""
+    """A record of all tasks; all but lenses have a method beside the model."""
     made = {"morphology": morphology(), "merger": classes("merger"), "photoz": photoz(), "lens": classes("lens")}
     tasks = {}
     for task, (data, model, method) in made.items():
         entries = {task: described(entry(task, task, is_model=True), data, model)}
-        if task in ("morphology", "merger"):
+        if task != "lens":
             entries["theirs"] = described(entry(task, "theirs", is_model=False), data, method)
         kinds = {"early_type": 4}
         sets = {"test_train": {"n": N, "mix": "train", "conditions": "wide", "seed": 9, "kinds": kinds}}
@@ -103,7 +112,13 @@ def test_shown__counts_add_up(record):
     entries = record["tasks"]["merger"]["entries"]
     kinds = {kind["kind"]: kind for kind in entries["merger"]["shown"]["kinds"]}
     assert sum(kind["n"] for kind in kinds.values()) == N and kinds["merger"]["selected"] > kinds["projected"]["selected"]
-    assert sum(record["tasks"]["photoz"]["entries"]["photoz"]["shown"]["pit"]) == N
+    mine, theirs = (record["tasks"]["photoz"]["entries"][name]["shown"] for name in ("photoz", "theirs"))
+    assert sum(mine["pit"]) == N and sum(theirs["pit"]) == N - 1, "one has no PDF"
+    for shares in (mine["nz"], theirs["nz"]):
+        assert sum(shares["true"]) == pytest.approx(1) and sum(shares["z_phot"]) == pytest.approx(1, abs=0.02)
+        assert sum(shares["stacked"]) == pytest.approx(1, abs=0.06)
+    assert [(row["low"], row["high"]) for row in mine["bins"]["mag_i"]] == [(16, 19), (19, 20), (20, 21), (21, 22)]
+    assert sum(row["n"] for row in mine["bins"]["z_phot"]) > N - 40
 
 
 def test_shown_question__bins_and_confusion():
@@ -136,8 +151,45 @@ def test_markdown__tables_definitions_and_pictures(record):
         assert f"- {title}: " in text
     assert "+0.000 ± " in text and "![merger stage](merger_stage.png)" in text and report.DATA_DIFFER in text
     assert "- test train: 300 stamps, mix train, conditions wide, seed 9: 4 early type" in text
-    alone = {"output": "here", "tasks": {"photoz": record["tasks"]["photoz"]}}
+    alone = {"output": "here", "tasks": {"lens": record["tasks"]["lens"]}}
     assert report.DATA_DIFFER not in report.markdown(alone, [])
+
+
+def test_markdown__redshifts_in_bins_and_of_resolved_galaxies(record):
+    photoz = record["tasks"]["photoz"]
+    text = report.markdown({"output": "here", "tasks": {"photoz": photoz}}, list(plots.pictures(record)))
+    assert "| mag_i | photoz | theirs |" in text and "| 20 to 21 | " in text and "| z_phot | photoz | theirs |" in text
+    row = photoz["entries"]["photoz"]["shown"]["bins"]["mag_i"][0]
+    assert f"| 16 to 19 | {row['n']}: {row['bias']:+.4f} / {row['sigma_nmad']:.4f} / {row['pit_ks']:.3f} | " in text
+    assert "### Half-light radius above 0.5 FWHM of the i band" in text and "| resolved galaxies | objects | bias |" in text
+    resolved = metrics_of(record, "photoz", "photoz")["resolved_sigma_nmad"]
+    assert f"{resolved['value']:.4f} [" in text and resolved["n"] < 0.8 * N
+    assert resolved["definition"].endswith("half-light radius above 0.5 FWHM of the i band")
+    assert "resolved: " not in text and "resolved: sigma NMAD" in report.summary(record)
+    assert "![photoz nz](photoz_nz.png)" in text and "- PIT CvM / AD: Cramer-von Mises distance" in text
+
+
+def test_measure__redshifts_of_a_set_without_sizes_and_magnitudes():
+    data, model, method = photoz()
+    bare = LabelledStamps("photoz", data.bands, data.stamps, data.labels, {})
+    for predicted in (model, method):
+        found = measure_redshifts(bare, predicted)
+        assert not any(name.startswith("resolved_") for name in found) and found["sigma_nmad"].n >= N - 1
+        assert list(shown_redshifts(bare, predicted)["bins"]) == ["z_phot"]
+    tables = redshift_tables({"photoz": {"sets": {"test": {"metrics": {}}}, "shown": {"bins": {}}}})
+    assert len(tables) == 1 and "0.87 / sqrt(objects)" in tables[0]
+
+
+def test_write_ensemble__quantities_of_the_mixtures(tmp_path):
+    data, model, _ = photoz()
+    model["pz_mean"][3] = np.nan
+    write_ensemble(model, data.labels["redshift"], tmp_path / "pdf.hdf5")
+    ensemble = qp.read(str(tmp_path / "pdf.hdf5"))
+    assert ensemble.npdf == N - 1 and 3 not in ensemble.ancil["object"]
+    np.testing.assert_allclose(ensemble.ancil["z_phot"], np.delete(model["z_phot"], 3))
+    z = ensemble.ancil["z_true"]
+    parts = [np.delete(model[name], 3, axis=0) for name in ("pz_weight", "pz_mean", "pz_sigma")]
+    np.testing.assert_allclose(ensemble.cdf(z[:, None])[:, 0], mixture.cdf(z, *parts), atol=1e-9)
 
 
 def test_summary__a_line_per_figure(record):
