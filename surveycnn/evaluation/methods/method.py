@@ -8,7 +8,7 @@ import os
 import time
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -26,7 +26,7 @@ CHUNK = 1024
 
 
 class Method(Protocol):
-    """A morphology or merger classifier that is trained on a set and then judges stamps."""
+    """A classifier of morphology or mergers, or an estimator of redshifts, that is trained on a set and then judges stamps."""
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -52,8 +52,12 @@ class Method(Protocol):
     def fit(self, train: LabelledStamps, valid: LabelledStamps, *, folder: Path, seed: int, log: Log) -> None:
         """Train, or load what an earlier identical call left in `folder`."""
 
-    def predict(self, stamps: np.ndarray) -> np.ndarray:
-        """Expected vote fractions (object, answer), NaN for questions without an answer, or merger probabilities (object,)."""
+    def predict(self, stamps: np.ndarray) -> np.ndarray | dict[str, np.ndarray]:
+        """What the method makes of stamps (object, y, x, band) in nJy.
+
+        Expected vote fractions (object, answer), NaN for questions without an answer; merger probabilities (object,); for
+        redshifts the arrays of surveycnn.evaluation.methods.redshifts by name.
+        """
 
 
 class Rows:
@@ -85,6 +89,7 @@ class Learner(ABC):
     title: ClassVar[str]
     reference: ClassVar[str]
     task: ClassVar[str]
+    bands: ClassVar[tuple[str, ...]] = BANDS
     mix: ClassVar[str] = "train"
     chooses: ClassVar[bool] = False
     """Whether the state depends on the validation set."""
@@ -151,7 +156,7 @@ class Learner(ABC):
         Raises
         ------
         InputError
-            Where a set is of another task, has other bands than g, r, i, or lacks what is to be learned.
+            Where a set is of another task, has other bands than `bands`, or lacks what is to be learned.
         """
         for what, data in (("training", train), ("validation", valid)):
             self._check_set(what, data)
@@ -179,7 +184,7 @@ class Learner(ABC):
         InputError
             Where the shape is another one.
         """
-        check_stamps(stamps)
+        check_stamps(stamps, self.bands)
         if self._state is None:
             raise ModelError(f"the method {self.name!r} has not been trained: call fit first")
         return in_chunks(stamps, partial(self.apply, state=self._state))
@@ -205,11 +210,11 @@ class Learner(ABC):
     def _check_set(self, what: str, data: LabelledStamps) -> None:
         if data.task != self.task:
             raise InputError(f"the {what} set is one of the task {data.task!r}, the method {self.name!r} needs {self.task!r}")
-        if tuple(data.bands) != BANDS:
+        if tuple(data.bands) != self.bands:
             raise InputError(
-                f"the {what} set has the bands {', '.join(data.bands)}, the method {self.name!r} needs {', '.join(BANDS)}"
+                f"the {what} set has the bands {', '.join(data.bands)}, the method {self.name!r} needs {', '.join(self.bands)}"
             )
-        check_stamps(data.stamps)
+        check_stamps(data.stamps, self.bands)
         self.check_labels(what, data)
 
 
@@ -228,11 +233,13 @@ def in_chunks(stamps: np.ndarray | Rows, function: Callable[[np.ndarray], np.nda
     return np.concatenate([function(np.asarray(stamps[start : start + CHUNK], np.float32)) for start in starts])
 
 
-def check_stamps(stamps: np.ndarray) -> None:
-    """Raise an InputError unless the shape is (object, y, x, band) with the three bands."""
+def check_stamps(stamps: np.ndarray, bands: Sequence[str] = BANDS) -> None:
+    """Raise an InputError unless the shape is (object, y, x, band) with as many bands."""
     shape = tuple(stamps.shape)
-    if len(shape) != 4 or shape[3] != len(BANDS):
-        raise InputError(f"stamps have the shape {shape}, expected (object, y, x, 3) with the bands {', '.join(BANDS)}")
+    if len(shape) != 4 or shape[3] != len(bands):
+        raise InputError(
+            f"stamps have the shape {shape}, expected (object, y, x, {len(bands)}) with the bands {', '.join(bands)}"
+        )
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
