@@ -24,6 +24,10 @@ KNOWN_BANDS: dict[str, str] = {band: ucd for ucd, bands in _SPECTRUM.items() for
 """UCD1+ word of each known passband, after the IVOA list of electromagnetic words."""
 
 
+EXTINCTION = {"u": 4.145, "g": 3.237, "r": 2.273, "i": 1.684, "z": 1.323, "y": 1.088}
+"""A / E(B-V) of the dust of the Milky Way in the LSST bands, R_V = 3.1 (Schlafly & Finkbeiner 2011, ApJ 737, 103, table 6)."""
+
+
 def spectrum_ucd(band: str) -> str:
     """UCD1+ word of the part of the spectrum where `band` lies; the optical for a band that is not known.
 

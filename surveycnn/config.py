@@ -65,6 +65,9 @@ class MosaicConfig(Strict):
     id: Name
     wcs: str | None = None
     """Header file (text or FITS) with the WCS; None takes the WCS of the first image's header."""
+    ebv: float = Field(default=0.0, ge=0, le=10)
+    """E(B-V) of the Milky Way in front of the mosaic, magnitudes, from which models with extinction coefficients free what they
+    see; 0 where the images are free of it. Fluxes in the catalog stay as they are measured."""
     images: tuple[ImageConfig, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

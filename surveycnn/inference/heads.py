@@ -9,8 +9,11 @@ from surveycnn.catalogs.columns import domain_column_name
 from surveycnn.inference import mixture
 from surveycnn.models.card import Calibration, Card
 
-MIN_SIGMA_Z = 0.002
-"""Narrowest Gaussian of a photo-z mixture: a density without a floor can be driven up without end in training."""
+MIN_SIGMA_Z = 0.001
+"""Narrowest Gaussian of a photo-z mixture in units of its redshift scale: a density without a floor can be driven up without end
+in training."""
+MEAN_SHARPNESS = 10.0
+"""Of the softplus that keeps means positive: it is the identity but for the lowest tenths of the scale."""
 
 MAX_LOG_CONCENTRATION = 4.5
 """Concentrations lie between exp(-4.5) = 0.011 and exp(4.5) = 90. Linear ones, 1 + 100 sigmoid(x), have no gradient left where
@@ -42,12 +45,25 @@ def dirichlet_concentrations(raw: np.ndarray) -> np.ndarray:
     return np.exp(MAX_LOG_CONCENTRATION * np.tanh(raw / MAX_LOG_CONCENTRATION))
 
 
-def mixture_parameters(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weight, mean and sigma (object, component) of the Gaussians in redshift, heaviest first, from raw outputs (object, 3 K)."""
+def mixture_parameters(raw: np.ndarray, width: float = 1.0, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weight, mean and sigma (object, component) of the Gaussians in redshift, heaviest first, from raw outputs (object, 3 K).
+
+    Means are positive, and no Gaussian is wider than its mean: the median, the mode and the 16 % quantile cannot be negative,
+    and the PDF is a plain mixture all the same, without a cut at 0 that each formula would have to know.
+
+    Parameters
+    ----------
+    width
+        Factor on the widths, from a calibration.
+    scale
+        Redshift that a raw mean of 1 stands for.
+    """
     weight_logit, mean, spread = np.split(raw, 3, axis=1)
     weight = softmax(weight_logit, axis=1)
+    mean = scale * (MIN_SIGMA_Z + np.logaddexp(0, MEAN_SHARPNESS * mean) / MEAN_SHARPNESS)
+    sigma = width * scale * (MIN_SIGMA_Z + np.logaddexp(0, spread))
+    sigma = sigma * mean / np.hypot(sigma, mean)
     order = np.argsort(-weight, axis=1, kind="stable")
-    sigma = MIN_SIGMA_Z + np.logaddexp(0, spread)
     weight, mean, sigma = (np.take_along_axis(values, order, axis=1) for values in (weight, mean, sigma))
     return weight, mean, sigma
 
@@ -85,11 +101,16 @@ def _morphology(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _photoz(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:
-    parameters = mixture_parameters(raw[:, : 3 * card.n_components])
+    width = card.calibration.width if card.calibration else 1.0
+    return redshift_columns(*mixture_parameters(raw[:, : 3 * card.n_components], width))
+
+
+def redshift_columns(weight: np.ndarray, mean: np.ndarray, sigma: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns of the catalog from the Gaussians (object, component) of a PDF."""
     columns = {
-        "z_phot": mixture.quantile(0.5, *parameters),
-        "z_phot_lo": mixture.quantile(0.16, *parameters),
-        "z_phot_hi": mixture.quantile(0.84, *parameters),
-        "z_mode": mixture.mode(*parameters),
+        "z_phot": mixture.quantile(0.5, weight, mean, sigma),
+        "z_phot_lo": mixture.quantile(0.16, weight, mean, sigma),
+        "z_phot_hi": mixture.quantile(0.84, weight, mean, sigma),
+        "z_mode": mixture.mode(weight, mean, sigma),
     }
-    return columns | dict(zip(("pz_weight", "pz_mean", "pz_sigma"), parameters, strict=True))
+    return columns | {"pz_weight": weight, "pz_mean": mean, "pz_sigma": sigma}

@@ -15,10 +15,11 @@ import xarray as xr
 from surveycnn.errors import InputError, ModelError
 from surveycnn.inference import engines
 from surveycnn.inference.heads import columns_of
-from surveycnn.inference.scaling import scale_stamps
+from surveycnn.inference.scaling import network_inputs, transmission
 from surveycnn.models.card import Card
 from surveycnn.models.package import GOLDEN_FILE, golden_difference, load_package, package_folder, read_golden
 from surveycnn.schema import Schema
+from surveycnn.sources.stamp_photometry import stamp_photometry
 
 GOLDEN_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02}
 """Allowed difference of an engine's raw outputs from the golden ones, by the precision of its arithmetic."""
@@ -53,7 +54,13 @@ class Predictor:
         """The engine in use: its kind, precision and batch size."""
         return self._engine
 
-    def predict(self, stamps: np.ndarray) -> xr.Dataset:
+    def predict(
+        self,
+        stamps: np.ndarray,
+        flux: np.ndarray | None = None,
+        flux_err: np.ndarray | None = None,
+        ebv: np.ndarray | None = None,
+    ) -> xr.Dataset:
         """Columns of :attr:`schema`, one row per stamp; they do not depend on which stamps come in one call.
 
         Parameters
@@ -61,6 +68,12 @@ class Predictor:
         stamps
             (object, y, x, band) float, nJy per pixel of `card.pixel_scale`, sky-subtracted, bands as in `card.bands`.
             NaN = no data. Larger stamps are cut at the centre.
+        flux, flux_err
+            (object, band) nJy, total fluxes as the catalog has them, for a model that takes them (`card.photometry`);
+            NaN = no data. None measures them on the stamps as the survey measures its sources.
+        ebv
+            (object,) E(B-V) of the Milky Way in magnitudes, from which stamps and fluxes are freed by `card.extinction`; None or
+            NaN leaves them as they are.
 
         Returns
         -------
@@ -72,23 +85,28 @@ class Predictor:
         InputError
             Where the array is no stack of stamps, has other bands, or is smaller than the model's stamps.
         """
-        stamps = self._cut(np.asarray(stamps))
+        whole = self._checked(np.asarray(stamps))
+        flux, flux_err = self._photometry(whole, flux, flux_err)
+        stamps = self._cut(whole)
         stamps = np.where(np.isfinite(stamps), stamps, np.nan)  # an overflow is no measurement
-        columns = columns_of(self.card, self._raw(stamps))
+        if ebv is not None and self.card.extinction:
+            stamps, flux, flux_err = self._dereddened(stamps, flux, flux_err, ebv)
+        columns = columns_of(self.card, self._raw(stamps, flux, flux_err))
         columns = {name: np.asarray(columns[name], variable.dtype) for name, variable in self.schema.items()}
         blank = np.isnan(stamps).mean(axis=(1, 2, 3)) > 0.5
         for values in columns.values():
             values[blank] = np.nan
         return self.schema.dataset(columns)
 
-    def predict_raw(self, stamps: np.ndarray) -> np.ndarray:
+    def predict_raw(self, stamps: np.ndarray, flux: np.ndarray | None = None, flux_err: np.ndarray | None = None) -> np.ndarray:
         """Raw outputs (object, `card.n_outputs`) float32 of the network, for the training and the checks."""
-        return self._raw(self._cut(np.asarray(stamps)))
+        whole = self._checked(np.asarray(stamps))
+        return self._raw(self._cut(whole), *self._photometry(whole, flux, flux_err))
 
     def check_golden(self, folder: str | Path) -> None:
         """Raise ModelError unless this engine gives the golden outputs of the package in `folder`, scaling included."""
-        stamps, _, expected = read_golden(folder, self.card)
-        difference = golden_difference(self._raw(stamps), expected)
+        golden = read_golden(folder, self.card)
+        difference = golden_difference(self._raw(golden.stamps, *golden.fluxes), golden.raw)
         allowed = GOLDEN_TOLERANCE[self._engine.precision]
         if difference > allowed:
             raise ModelError(
@@ -96,7 +114,8 @@ class Predictor:
                 f"{GOLDEN_FILE} by {difference:.2g}, allowed are {allowed:.2g}"
             )
 
-    def _cut(self, stamps: np.ndarray) -> np.ndarray:
+    def _checked(self, stamps: np.ndarray) -> np.ndarray:
+        """The stamps, where they are such as the model can take."""
         size, n_bands = self.card.stamp_px, len(self.card.bands)
         if stamps.ndim != 4 or stamps.dtype.kind not in "fiu":
             raise InputError(f"stamps have shape {stamps.shape} and dtype {stamps.dtype}, expected numbers (object, y, x, band)")
@@ -109,24 +128,53 @@ class Predictor:
             raise InputError(
                 f"stamps have {stamps.shape[1]} x {stamps.shape[2]} px, but model {self.card.name!r} needs {size} x {size}"
             )
+        return stamps
+
+    def _cut(self, stamps: np.ndarray) -> np.ndarray:
+        size = self.card.stamp_px
         y, x = ((length - size) // 2 for length in stamps.shape[1:3])
         return stamps[:, y : y + size, x : x + size].astype(np.float32, copy=False)
 
-    def _raw(self, stamps: np.ndarray) -> np.ndarray:
+    def _photometry(self, stamps: np.ndarray, flux: Any, flux_err: Any) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+        """Fluxes and errors (object, band) as they were given or are measured; None for a model that takes none."""
+        if self.card.photometry is None:
+            return None, None
+        if (flux is None) != (flux_err is None):
+            raise InputError("flux and flux_err go together: give both, or neither to have them measured on the stamps")
+        if flux is None:
+            return stamp_photometry(stamps, self.card.pixel_scale)
+        shape = (len(stamps), len(self.card.bands))
+        given = [np.asarray(values, np.float64) for values in (flux, flux_err)]
+        for name, values in zip(("flux", "flux_err"), given, strict=True):
+            if values.shape != shape:
+                raise InputError(f"{name} has the shape {values.shape}, expected {shape}: a row per stamp, a column per band")
+        return given[0], given[1]
+
+    def _dereddened(self, stamps: np.ndarray, flux: Any, flux_err: Any, ebv: np.ndarray) -> tuple[np.ndarray, Any, Any]:
+        """Stamps, fluxes and errors as they would be without the dust of the Milky Way."""
+        ebv = np.asarray(ebv, np.float64)
+        if ebv.shape != (len(stamps),):
+            raise InputError(f"ebv has the shape {ebv.shape}, expected {(len(stamps),)}: one value per stamp")
+        passed = transmission(self.card, np.where(np.isfinite(ebv), ebv, 0.0))
+        stamps = stamps / passed[:, None, None, :].astype(np.float32)
+        return (stamps, flux, flux_err) if flux is None else (stamps, flux / passed, flux_err / passed)
+
+    def _raw(self, stamps: np.ndarray, flux: np.ndarray | None, flux_err: np.ndarray | None) -> np.ndarray:
         out, start = np.empty((len(stamps), self.card.n_outputs), np.float32), 0
         while start < len(stamps):
             engine = self._engine
-            chunk = scale_stamps(stamps[start : start + engine.batch_size], self.card.scaling, self.card.bands)
-            padded = np.zeros((engine.batch_size, *chunk.shape[1:]), np.float32)
-            padded[: len(chunk)] = chunk
+            some = slice(start, start + engine.batch_size)
+            fluxes = (None, None) if flux is None or flux_err is None else (flux[some], flux_err[some])
+            inputs = network_inputs(self.card, stamps[some], *fluxes)
+            n = len(inputs[0])
             try:
                 with _DEVICE:
-                    raw = engine(padded)
+                    raw = engine(*(_padded(values, engine.batch_size) for values in inputs))
             except engines.OutOfDeviceMemory as error:
                 self._halve(engine, error)
                 continue
-            out[start : start + len(chunk)] = raw[: len(chunk)]
-            start += len(chunk)
+            out[start : start + n] = raw[:n]
+            start += n
         return out
 
     def _halve(self, engine: engines.Engine, error: Exception) -> None:
@@ -139,6 +187,13 @@ class Predictor:
 
     def _compile(self, kind: str, precision: str, batch_size: int) -> engines.Engine:
         return engines.make_engine(kind, self._model, batch_size=batch_size, precision=precision, n_threads=self._n_threads)
+
+
+def _padded(values: np.ndarray, n: int) -> np.ndarray:
+    """The values (object, ...) with zeros behind them up to `n` objects."""
+    padded = np.zeros((n, *values.shape[1:]), np.float32)
+    padded[: len(values)] = values
+    return padded
 
 
 def load_model(

@@ -29,7 +29,7 @@ def residual_block(x: Any, width: int, stride: int = 1) -> Any:
     return layers.Add()([x, y])
 
 
-def residual_features(x: Any, widths: Sequence[int] = WIDTHS, depth: int = 2) -> Any:
+def residual_features(x: Any, widths: Sequence[int] = WIDTHS, depth: int = 2, name: str = FEATURES) -> Any:
     """Features (object, 2 * last width) of scaled stamps (object, y, x, band).
 
     A 5x5 stem of stride 2, then `depth` residual blocks per width, each width after the first at half the resolution.
@@ -41,7 +41,7 @@ def residual_features(x: Any, widths: Sequence[int] = WIDTHS, depth: int = 2) ->
         for block in range(depth):
             x = residual_block(x, width, stride=2 if stage > 0 and block == 0 else 1)
     x = layers.Activation("relu")(layers.BatchNormalization(momentum=BN_MOMENTUM)(x))
-    return layers.Concatenate(name=FEATURES)([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)])
+    return layers.Concatenate(name=name)([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)])
 
 
 def dense_head(features: Any, n_outputs: int, *, dropout: float = 0.0, bias: Sequence[float] | None = None) -> Any:

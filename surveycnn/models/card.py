@@ -25,13 +25,13 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
-class _Part(BaseModel):
+class CardPart(BaseModel):
     """Base of the card and its parts: immutable, no unknown keys, no NaN."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Scaling(_Part):
+class Scaling(CardPart):
     """How fluxes become what the network sees: ``asinh(flux / softening)`` in each band."""
 
     kind: Literal["asinh"] = "asinh"
@@ -39,7 +39,15 @@ class Scaling(_Part):
     """nJy per pixel of each band, near the noise of the sky."""
 
 
-class Outputs(_Part):
+class PhotometryScaling(CardPart):
+    """How a source's measured fluxes become what the network sees beside its stamp: ``asinh(flux / softening)`` and
+    ``log(flux_err / softening)`` in each band."""
+
+    softening: dict[str, Positive]
+    """nJy of each band, near the errors of faint sources."""
+
+
+class Outputs(CardPart):
     """What the numbers of the network's last layer stand for."""
 
     questions: dict[Word, Annotated[list[Word], Field(min_length=2)]] | None = None
@@ -52,14 +60,14 @@ class Outputs(_Part):
     """Merger: Myr that a time output of 1 is away from `time_mean`."""
 
 
-class Prior(_Part):
+class Prior(CardPart):
     """Fraction of positives, on which a probability depends."""
 
     training: Probability
     survey: Probability
 
 
-class Calibration(_Part):
+class Calibration(CardPart):
     """What was fitted on a validation set after the network: ``score = sigmoid(logit / temperature + bias)``, and two factors."""
 
     temperature: Positive = 1.0
@@ -68,9 +76,11 @@ class Calibration(_Part):
     """Merger: on the uncertainty of the time."""
     concentration: dict[Word, Positive] = {}
     """Morphology: on the concentrations of each question; 1 where it is not named."""
+    width: Positive = 1.0
+    """Photo-z: on the widths of the Gaussians."""
 
 
-class Domain(_Part):
+class Domain(CardPart):
     """Range of the training set, outside which a source is flagged."""
 
     band: str
@@ -90,7 +100,7 @@ class Domain(_Part):
         return self
 
 
-class Training(_Part):
+class Training(CardPart):
     """How the weights came about."""
 
     simulation: str
@@ -101,7 +111,7 @@ class Training(_Part):
     epochs: Annotated[int, Field(ge=0)] = 0
 
 
-class Metric(_Part):
+class Metric(CardPart):
     """One measured figure."""
 
     value: float
@@ -111,7 +121,7 @@ class Metric(_Part):
     """16 and 84 % of the bootstrap."""
 
 
-class Card(_Part):
+class Card(CardPart):
     """All that is known about a model package."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
@@ -123,6 +133,10 @@ class Card(_Part):
     stamp_px: Annotated[int, Field(ge=8, le=1024)]
     flux_unit: Literal["nJy"] = "nJy"
     scaling: Scaling
+    photometry: PhotometryScaling | None = None
+    """Where the network takes measured fluxes and their errors beside the stamp."""
+    extinction: dict[str, Positive] = {}
+    """A / E(B-V) of each band, by which stamps and fluxes are freed from the dust of the Milky Way where E(B-V) is given."""
     outputs: Outputs = Outputs()
     prior: Prior | None = None
     calibration: Calibration | None = None
@@ -146,6 +160,10 @@ class Card(_Part):
             raise ValueError(f"bands {self.bands} name a band twice")
         if set(self.scaling.softening) != set(self.bands):
             raise ValueError(f"scaling.softening has the bands {sorted(self.scaling.softening)}, expected {self.bands}")
+        if self.photometry is not None and set(self.photometry.softening) != set(self.bands):
+            raise ValueError(f"photometry.softening has the bands {sorted(self.photometry.softening)}, expected {self.bands}")
+        if self.extinction and set(self.extinction) != set(self.bands):
+            raise ValueError(f"extinction has the bands {sorted(self.extinction)}, expected {self.bands} or none")
         missing = [key for key in _NEEDED[self.task] if _lookup(self, key) is None]
         if missing:
             raise ValueError(f"a {self.task} model needs {', '.join(missing)}")
@@ -189,6 +207,11 @@ class Card(_Part):
         return (self.stamp_px, self.stamp_px, len(self.bands))
 
     @property
+    def input_shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of all inputs of the network: that of the stamp, and (2 * band,) where it takes measured fluxes too."""
+        return [self.input_shape] + ([(2 * len(self.bands),)] if self.photometry else [])
+
+    @property
     def schema(self) -> Schema:  # type: ignore[override]  # over a deprecated method of pydantic
         """Columns that the model gives."""
         columns = {
@@ -226,31 +249,41 @@ def read_card(folder: str | Path) -> Card:
     path = Path(folder) / CARD_FILE
     if not path.is_file():
         raise ModelError(f"no model package at {str(folder)!r}: {CARD_FILE} is missing; expected a folder with {CARD_FILE}")
+    try:
+        return Card.model_validate(card_values(path))
+    except ValidationError as error:
+        raise ModelError(f"{str(path)!r} cannot be used: {findings_text(error, Card)}") from error
+
+
+def card_values(path: Path) -> Any:
+    """What the YAML of a card holds.
+
+    Raises
+    ------
+    ModelError
+        Where it is too large for a card, or not YAML.
+    """
     if path.stat().st_size > MAX_CARD_BYTES:
         raise ModelError(f"{str(path)!r} has {path.stat().st_size} bytes, expected at most {MAX_CARD_BYTES}")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ModelError(f"{str(path)!r} is not YAML: {error}") from error
-    try:
-        return Card.model_validate(values)
-    except ValidationError as error:
-        raise ModelError(f"{str(path)!r} cannot be used: {_findings(error)}") from error
 
 
-def _findings(error: ValidationError) -> str:
-    """The findings of pydantic on one line, with the allowed keys where one is unknown."""
+def findings_text(error: ValidationError, card: type[CardPart]) -> str:
+    """The findings of pydantic on one line, with the allowed keys of the class `card` where one is unknown."""
     texts = []
     for finding in error.errors():
         where = ".".join(map(str, finding["loc"])) or "card"
         text = "unknown key" if finding["type"] == "extra_forbidden" else finding["msg"].removeprefix("Value error, ")
         texts.append(f"{where}: {text}")
     if any(finding["type"] == "extra_forbidden" and len(finding["loc"]) == 1 for finding in error.errors()):
-        texts.append(f"allowed keys are {', '.join(Card.model_fields)}")
+        texts.append(f"allowed keys are {', '.join(card.model_fields)}")
     return "; ".join(texts)
 
 
-def write_card(folder: str | Path, card: Card) -> None:
+def write_card(folder: str | Path, card: CardPart) -> None:
     """Write ``card.yaml`` into `folder`, keys in the order of the class, absent values left out."""
     values = card.model_dump(mode="json", exclude_none=True)
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)

@@ -38,7 +38,7 @@ def view(stamps: Any, reverse_y: bool, reverse_x: bool, exchange: bool) -> Any:
 
 
 def committee(members: Sequence[Any], mean: np.ndarray, whitening: np.ndarray, n_views: int = 1, name: str = "committee") -> Any:
-    """Keras model from scaled stamps to (object, value + 1): the members' mean raw outputs, and the squared distance.
+    """Keras model from what its members take to (object, value + 1): the members' mean raw outputs, and the squared distance.
 
     A galaxy stays what it is when its stamp is mirrored or turned, but a network's outputs change a little: the mean over
     some of the eight views has less scatter, at the price of so many forward passes.
@@ -57,11 +57,13 @@ def committee(members: Sequence[Any], mean: np.ndarray, whitening: np.ndarray, n
     """
     keras = import_keras()
     layers = keras.layers
-    inputs = keras.Input(members[0].input_shape[1:], name="stamps")
+    inputs = [keras.Input(tensor.shape[1:], name=tensor.name) for tensor in members[0].inputs]
+    stamps, others = inputs[0], inputs[1:]
     features, outputs = [], []
     for number, member in enumerate(members):
         network = keras.Model(member.input, [member.get_layer(FEATURES).output, member.output], name=f"member{number + 1}")
-        seen = [network(view(inputs, *symmetry)) for symmetry in SYMMETRIES[:n_views]]
+        views = [view(stamps, *symmetry) for symmetry in SYMMETRIES[:n_views]]
+        seen = [network([some, *others] if others else some) for some in views]
         features.append(seen[0][0])
         outputs += [raw for _, raw in seen]
     raw = layers.Average()(outputs) if len(outputs) > 1 else outputs[0]
@@ -71,4 +73,4 @@ def committee(members: Sequence[Any], mean: np.ndarray, whitening: np.ndarray, n
     distance = total(layers.Multiply()([whitened, whitened]))
     white.set_weights([whitening.astype(np.float32), (-mean @ whitening).astype(np.float32)])
     total.set_weights([np.full((len(mean), 1), 1.0 / len(mean), np.float32)])
-    return keras.Model(inputs, layers.Concatenate(name="raw_and_distance")([raw, distance]), name=name)
+    return keras.Model(inputs if others else stamps, layers.Concatenate(name="raw_and_distance")([raw, distance]), name=name)

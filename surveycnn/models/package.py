@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ GOLDEN_TOLERANCE = 1e-3
 
 _KERAS_ENTRIES = {"metadata.json", "config.json", "model.weights.h5"}
 _GOLDEN_ENTRIES = {"stamps.npy", "inputs.npy", "raw.npy"}
+_PHOTOMETRY_ENTRIES = {"photometry.npy", "photometry_inputs.npy"}
 _OWN = ("keras.layers.", "keras.initializers.", "keras.DTypePolicy", "keras.src.models.functional.Functional", "keras.src.ops.")
 _MARKERS = {"__keras_tensor__", "__tuple__", "__slice__"}
 """Names in a configuration that stand for plain values."""
@@ -34,6 +37,32 @@ _RUN_CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer
 _MAX_UNPACKED_BYTES = 1 << 30
 _MAX_RATIO = 100
 """A zip entry that unpacks to more than this many times its size is a bomb, not a network."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Examples with the outputs that a network must give."""
+
+    stamps: np.ndarray
+    """(object, y, x, band) nJy."""
+    inputs: np.ndarray
+    """The same scaled."""
+    photometry: np.ndarray | None = None
+    """(object, 2, band) measured fluxes and their errors, nJy, where the network takes them."""
+    photometry_inputs: np.ndarray | None = None
+    """(object, 2 * band), the same scaled."""
+    raw: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    """(object, output)."""
+
+    @property
+    def network_inputs(self) -> Any:
+        """As a Keras model takes them: one array, or a list."""
+        return self.inputs if self.photometry_inputs is None else [self.inputs, self.photometry_inputs]
+
+    @property
+    def fluxes(self) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+        """Measured fluxes and their errors, both (object, band) nJy, where the network takes them."""
+        return (None, None) if self.photometry is None else (self.photometry[:, 0], self.photometry[:, 1])
 
 
 def shipped_models() -> dict[str, Path]:
@@ -66,17 +95,15 @@ def find_card(name_or_path: str | Path) -> Card:
     return read_card(package_folder(name_or_path))
 
 
-def save_package(folder: str | Path, model: Any, card: Card, stamps: np.ndarray, inputs: np.ndarray) -> Card:
+def save_package(folder: str | Path, model: Any, card: Card, golden: Golden) -> Card:
     """Write a package and give back its card with the Keras version, sizes and digests filled in.
 
     Parameters
     ----------
     model
-        Keras model with one input (object, y, x, band) and one output (object, `card.n_outputs`).
-    stamps
-        (object, y, x, band) nJy, examples for the golden file.
-    inputs
-        The same stamps as the network takes them, scaled.
+        Keras model with the inputs `card.input_shapes` and one output (object, `card.n_outputs`).
+    golden
+        Examples for the golden file; their outputs are computed here.
     """
     keras = import_keras()
     folder = Path(folder)
@@ -86,9 +113,12 @@ def save_package(folder: str | Path, model: Any, card: Card, stamps: np.ndarray,
     bare = type(model).from_config(model.get_config())  # without the optimizer and the loss, which are no part of a network
     bare.set_weights(model.get_weights())
     bare.save(folder / MODEL_FILE)
-    raw = np.asarray(keras.ops.convert_to_numpy(model(inputs, training=False)), np.float32)
-    np.savez_compressed(folder / GOLDEN_FILE, stamps=np.float32(stamps), inputs=np.float32(inputs), raw=raw)
-    digests = {name: _sha256(folder / name) for name in (MODEL_FILE, GOLDEN_FILE)}
+    raw = np.asarray(keras.ops.convert_to_numpy(model(golden.network_inputs, training=False)), np.float32)
+    arrays: dict[str, Any] = {"stamps": np.float32(golden.stamps), "inputs": np.float32(golden.inputs), "raw": raw}
+    if golden.photometry is not None:
+        arrays |= {"photometry": golden.photometry, "photometry_inputs": np.float32(golden.photometry_inputs)}
+    np.savez_compressed(folder / GOLDEN_FILE, **arrays)
+    digests = {name: file_sha256(folder / name) for name in (MODEL_FILE, GOLDEN_FILE)}
     # a network that is called several times, on views of a stamp, keeps the activations of one call at a time
     outputs = [tensor.shape[1:] for layer in _all_layers(model, per_call=False) for tensor in _as_list(layer.output)]
     activations = int(sum(4 * np.prod(shape) for shape in outputs))
@@ -151,8 +181,8 @@ def check_package(folder: str | Path) -> list[str]:
     return _inspect(Path(folder), card, golden=True)[0]
 
 
-def read_golden(folder: str | Path, card: Card) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Stamps (nJy), scaled inputs, both (object, y, x, band), and raw outputs (object, output) of the golden file.
+def read_golden(folder: str | Path, card: Card) -> Golden:
+    """Examples of the golden file.
 
     Raises
     ------
@@ -161,16 +191,23 @@ def read_golden(folder: str | Path, card: Card) -> tuple[np.ndarray, np.ndarray,
     """
     try:
         with np.load(Path(folder) / GOLDEN_FILE, allow_pickle=False) as arrays:
-            stamps, inputs, raw = (arrays[name] for name in ("stamps", "inputs", "raw"))
+            golden = Golden(**{Path(name).stem: arrays[name] for name in _golden_entries(card)})
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ModelError(f"{GOLDEN_FILE} cannot be read: {error}") from error
-    shape = (len(raw), *card.input_shape)
-    if stamps.shape != shape or inputs.shape != shape or raw.shape != (len(raw), card.n_outputs) or len(raw) == 0:
-        raise ModelError(
-            f"{GOLDEN_FILE} has stamps {stamps.shape}, inputs {inputs.shape} and raw {raw.shape}, "
-            f"expected (n, {', '.join(map(str, card.input_shape))}) twice and (n, {card.n_outputs}) with n > 0"
-        )
-    return stamps, inputs, raw
+    n = len(golden.raw)
+    shapes = {"stamps": (n, *card.input_shape), "inputs": (n, *card.input_shape), "raw": (n, card.n_outputs)}
+    if card.photometry is not None:
+        shapes |= {"photometry": (n, 2, len(card.bands)), "photometry_inputs": (n, 2 * len(card.bands))}
+    wrong = [f"{name} {getattr(golden, name).shape}" for name, shape in shapes.items() if getattr(golden, name).shape != shape]
+    if wrong or n == 0:
+        expected = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ModelError(f"{GOLDEN_FILE} has {', '.join(wrong) or 'no examples'}, expected {expected} with at least one example")
+    return golden
+
+
+def _golden_entries(card: Card) -> set[str]:
+    """Files in the golden file of a card."""
+    return _GOLDEN_ENTRIES | (_PHOTOMETRY_ENTRIES if card.photometry else set())
 
 
 def golden_difference(found: np.ndarray, expected: np.ndarray) -> float:
@@ -181,7 +218,7 @@ def golden_difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 def _inspect(folder: Path, card: Card, golden: bool) -> tuple[list[str], Any]:
     """Findings and, where there are none that forbid it, the Keras model."""
-    findings = _file_findings(folder, card)
+    findings = file_findings(folder, card.sha256, _golden_entries(card))
     if findings:
         return findings, None
     try:
@@ -196,17 +233,17 @@ def _inspect(folder: Path, card: Card, golden: bool) -> tuple[list[str], Any]:
     return [], model
 
 
-def _file_findings(folder: Path, card: Card) -> list[str]:
-    """What is wrong with the files, found without unpacking or running any of them."""
+def file_findings(folder: Path, sha256: Mapping[str, str], golden_entries: set[str]) -> list[str]:
+    """What is wrong with the files of a package whose card has these digests, found without unpacking or running any of them."""
     findings = []
-    for name, entries in ((MODEL_FILE, _KERAS_ENTRIES), (GOLDEN_FILE, _GOLDEN_ENTRIES)):
+    for name, entries in ((MODEL_FILE, _KERAS_ENTRIES), (GOLDEN_FILE, golden_entries)):
         path = folder / name
         if not path.is_file():
             findings.append(f"{name} is missing")
-        elif name not in card.sha256:
+        elif name not in sha256:
             findings.append(f"the card has no sha256 of {name}")
-        elif (digest := _sha256(path)) != card.sha256[name]:
-            findings.append(f"{name} has sha256 {digest[:12]}..., the card says {card.sha256[name][:12]}...")
+        elif (digest := file_sha256(path)) != sha256[name]:
+            findings.append(f"{name} has sha256 {digest[:12]}..., the card says {sha256[name][:12]}...")
         else:
             findings += [f"{name}: {finding}" for finding in _zip_findings(path, entries)]
     if not findings:
@@ -256,21 +293,24 @@ def _classes(config: Any) -> list[str]:
 
 
 def _check_shapes(model: Any, card: Card) -> None:
-    found = (tuple(model.input_shape[1:]), tuple(model.output_shape[1:]))
-    expected = (card.input_shape, (card.n_outputs,))
+    found = ([tuple(tensor.shape[1:]) for tensor in model.inputs], tuple(model.output_shape[1:]))
+    expected = (card.input_shapes, (card.n_outputs,))
     if found != expected:
-        raise ModelError(f"the network goes from {found[0]} to {found[1]}, the card says from {expected[0]} to {expected[1]}")
+        (shapes, output), (own_shapes, own_output) = found, expected
+        texts = [" and ".join(map(str, some)) for some in (shapes, own_shapes)]
+        raise ModelError(f"the network goes from {texts[0]} to {output}, the card says from {texts[1]} to {own_output}")
 
 
 def _check_golden(folder: Path, card: Card, model: Any) -> None:
-    _, inputs, raw = read_golden(folder, card)
-    found = import_keras().ops.convert_to_numpy(model(inputs, training=False))
-    difference = golden_difference(found, raw)
+    golden = read_golden(folder, card)
+    found = import_keras().ops.convert_to_numpy(model(golden.network_inputs, training=False))
+    difference = golden_difference(found, golden.raw)
     if difference > GOLDEN_TOLERANCE:
         raise ModelError(f"outputs differ from {GOLDEN_FILE} by {difference:.2g}, allowed are {GOLDEN_TOLERANCE:.2g}")
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

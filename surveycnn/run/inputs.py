@@ -30,6 +30,8 @@ class MosaicInputs:
     """Arcsec per pixel in the middle."""
     n_bytes: int
     """Bytes of all files that are read; remote files count as 0."""
+    ebv: float = 0.0
+    """E(B-V) of the Milky Way, magnitudes."""
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -52,7 +54,7 @@ class MosaicInputs:
             "shape": [self.ny, self.nx],
             "wcs_sha256": hashlib.sha256(self.wcs_header.encode()).hexdigest(),
             "n_bytes": self.n_bytes,
-        }
+        } | ({"ebv": self.ebv} if self.ebv else {})
 
 
 def noise_map(image: ImageConfig) -> str | None:
@@ -79,7 +81,7 @@ def inspect_mosaic(mosaic: MosaicConfig) -> MosaicInputs:
         )
     images = tuple(_checked(image, mosaic, (ny, nx), scale) for image in mosaic.images)
     n_bytes = sum(_file_size(path) for path in {split_path(path)[0] for path in _paths(mosaic)})
-    return MosaicInputs(mosaic.id, images, ny, nx, wcs_text(wcs), scale, n_bytes)
+    return MosaicInputs(mosaic.id, images, ny, nx, wcs_text(wcs), scale, n_bytes, mosaic.ebv)
 
 
 def _wcs_of(image: FitsImage, mosaic: MosaicConfig) -> Any:

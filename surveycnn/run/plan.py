@@ -52,6 +52,8 @@ class ModelUse:
     bands: tuple[str, ...]
     """Bands of the mosaic in the order of the card's bands."""
     sha256: str
+    ebv: float = 0.0
+    """E(B-V) of the Milky Way in front of the mosaic, magnitudes."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ def _usable_models(
         if missing:
             skipped[card.name] = f"needs {', '.join(bands)}, and there is no image in {', '.join(missing)}"
         else:
-            models.append(ModelUse(reference, card.name, card.task, bands, card.sha256["model.keras"]))
+            models.append(ModelUse(reference, card.name, card.task, bands, card.sha256["model.keras"], mosaic.ebv))
     return tuple(models), skipped
 
 

@@ -76,10 +76,11 @@ class RunTile:
 
     def tile_models(self) -> list[TileModel]:
         """The models, loaded, with the bands that each is given."""
-        return [
-            TileModel(predictor_for(ModelKey(model.reference, model.sha256), self.engine, self.engine_threads), model.bands)
-            for model in self.models
-        ]
+        found = []
+        for model in self.models:
+            predictor = predictor_for(ModelKey(model.reference, model.sha256), self.engine, self.engine_threads)
+            found.append(TileModel(predictor, model.bands, model.ebv))
+        return found
 
     @property
     def loader(self) -> LoadModels:

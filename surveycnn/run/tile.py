@@ -47,6 +47,8 @@ class TileModel:
 
     predictor: Predictor
     bands: tuple[str, ...]
+    ebv: float = 0.0
+    """E(B-V) of the Milky Way in front of the mosaic, magnitudes."""
 
 
 def process_tile(
@@ -77,7 +79,7 @@ def process_tile(
         columns = _measure(tile, window, significance, mask, peaks)
     with step("load"):
         loaded = models()
-    scores = _score(window, columns["y"] - window.y0, columns["x"] - window.x0, loaded, step)
+    scores = _score(window, columns, loaded, step)
     columns["flags"] = columns["flags"] | _model_flags(columns, scores, loaded)
     return tile_schema(window.bands, loaded).dataset(columns | scores)
 
@@ -146,15 +148,16 @@ def _measure(tile: Tile, window: Window, significance: np.ndarray, mask: np.ndar
     return columns
 
 
-def _score(window: Window, y: np.ndarray, x: np.ndarray, models: Sequence[TileModel], step: Step) -> Columns:
-    """Output columns of all models for sources at (`y`, `x`), in window pixels; a row of NaN where a model gives no number.
+def _score(window: Window, columns: Columns, models: Sequence[TileModel], step: Step) -> Columns:
+    """Output columns of all models for the sources in `columns`; a row of NaN where a model gives no number.
 
     Stamps are cut once for all models that want the same geometry and bands from the same images.
     """
+    y, x = columns["y"] - window.y0, columns["x"] - window.x0
     pieces: list[Columns] = []
     for start in range(0, max(y.size, 1), SOURCES_PER_BATCH):
         some = slice(start, start + SOURCES_PER_BATCH)
-        columns: Columns = {}
+        found: Columns = {}
         for size, scale, group in _by_geometry(models):
             bands = sorted({band for model in group for band in model.bands}, key=window.bands.index)
             with step("stamps"):
@@ -162,8 +165,8 @@ def _score(window: Window, y: np.ndarray, x: np.ndarray, models: Sequence[TileMo
                 stamps = cut_stamps(image, y[some], x[some], size=size, step=scale / window.pixel_scale)
             for model in group:
                 with step("predict"):
-                    columns |= _predict(model, stamps, bands)
-        pieces.append(columns)
+                    found |= _predict(model, stamps, bands, columns, some)
+        pieces.append(found)
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
@@ -175,9 +178,14 @@ def _by_geometry(models: Sequence[TileModel]) -> list[tuple[int, float, list[Til
     return [(max(m.predictor.card.stamp_px for m in group), scale, group) for scale, group in groups.items()]
 
 
-def _predict(model: TileModel, stamps: np.ndarray, bands: Sequence[str]) -> Columns:
+def _predict(model: TileModel, stamps: np.ndarray, bands: Sequence[str], columns: Columns, some: slice) -> Columns:
+    """What a model gives for the stamps, in `bands`, of `some` of the sources in `columns`."""
     own = stamps[..., [bands.index(band) for band in model.bands]]
-    dataset = model.predictor.predict(own)
+    fluxes: tuple[np.ndarray | None, ...] = (None, None)
+    if model.predictor.card.photometry is not None:
+        names = ("flux", "flux_err")
+        fluxes = tuple(np.stack([columns[f"{name}_{band}"][some] for band in model.bands], axis=1) for name in names)
+    dataset = model.predictor.predict(own, *fluxes, ebv=np.full(len(own), model.ebv) if model.ebv else None)
     return {str(name): values.values for name, values in dataset.data_vars.items()}
 
 

@@ -22,6 +22,7 @@ from surveycnn.simulation.morphology_task import MIXES as MORPHOLOGY_MIXES
 from surveycnn.simulation.morphology_task import morphology_stamp
 from surveycnn.simulation.photoz_task import photoz_stamp
 from surveycnn.simulation.render import Stamp, observe
+from surveycnn.sources.stamp_photometry import stamp_photometry
 from surveycnn.sources.stamps import cut_stamps
 
 GRI = ("g", "r", "i")
@@ -42,13 +43,15 @@ class Task:
     """Stamps that are made together, from one encounter of galaxies."""
     mixes: tuple[str, ...] = (TRAIN_MIX,)
     """Names of the mixes of kinds that can be drawn."""
+    has_photometry: bool = False
+    """Whether the labels hold the fluxes that a survey would have measured, ``flux`` and ``flux_err`` (object, band) nJy."""
 
 
 TASKS: dict[str, Task] = {
     "lens": Task(GRI, lens_stamp, 1, mixes=tuple(MIXES)),
     "morphology": Task(GRI, morphology_stamp, 2, mixes=MORPHOLOGY_MIXES),
     "merger": Task(GRI, merger_stamp, 3, group=32, mixes=MERGER_MIXES),
-    "photoz": Task(GRIZ, photoz_stamp, 4),
+    "photoz": Task(GRIZ, photoz_stamp, 4, has_photometry=True),
 }
 
 
@@ -156,8 +159,11 @@ def _chunk_size(group: int, n: int, n_workers: int) -> int:
 
 def _simulate_range(task: str, start: int, stop: int, seed: int, conditions: str, mix: str) -> StampSet:
     made = [_simulate_one(task, index, seed, conditions, mix) for index in range(start, stop)]
+    stamps = np.stack([stamp for stamp, _, _ in made])
     labels, truth = _columns([labels for _, labels, _ in made]), _columns([truth for _, _, truth in made])
-    return StampSet(task, np.stack([stamp for stamp, _, _ in made]), TASKS[task].bands, labels, truth)
+    if TASKS[task].has_photometry:
+        labels["flux"], labels["flux_err"] = stamp_photometry(stamps, PIXEL_SCALE_ARCSEC)
+    return StampSet(task, stamps, TASKS[task].bands, labels, truth)
 
 
 def _simulate_one(task: str, index: int, seed: int, conditions: str, mix: str = TRAIN_MIX) -> Stamp:

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from surveycnn.inference.scaling import scale_stamps
+from surveycnn.inference.engines import as_argument
 from surveycnn.models.backend import import_keras
 from surveycnn.models.card import Card
 from surveycnn.models.committee import committee, feature_network
-from surveycnn.training.data import LabelledStamps, Log, centre_cut, joined, simulated
+from surveycnn.training.data import LabelledStamps, Log, inputs_of, joined, simulated
 from surveycnn.training.first_card import build_model
 from surveycnn.training.mining import REPEATS, SEED_OFFSET, SHARE, hardest, mosaic_objects
 from surveycnn.training.optimise import Schedule, fit
@@ -94,7 +94,8 @@ def further_stamps(plan: Plan, card: Card, model: Any, state: Path, log: Log, na
 
 def _whitening(networks: list[Any], card: Card, data: LabelledStamps) -> tuple[np.ndarray, np.ndarray]:
     """Mean (feature,) and the matrix (feature, feature) that makes the features of the training set white."""
-    some = LabelledStamps(data.task, data.bands, data.stamps[:N_DOMAIN])
+    labels = {name: data.labels[name][:N_DOMAIN] for name in ("flux", "flux_err") if name in data.labels}
+    some = LabelledStamps(data.task, data.bands, data.stamps[:N_DOMAIN], labels)
     features = np.concatenate([predicted(network, card, some) for network in networks], axis=1).astype(np.float64)
     mean, covariance = features.mean(axis=0), np.cov(features, rowvar=False)
     size = len(mean)
@@ -104,10 +105,8 @@ def _whitening(networks: list[Any], card: Card, data: LabelledStamps) -> tuple[n
 
 
 def predicted(network: Any, card: Card, data: LabelledStamps | np.ndarray, chunk: int = 1024) -> np.ndarray:
-    """Outputs (object, value) float32 of a network for stamps in nJy."""
-    stamps = data if isinstance(data, np.ndarray) else data.stamps
-    parts = []
-    for start in range(0, len(stamps), chunk):
-        piece = centre_cut(np.asarray(stamps[start : start + chunk]), card.stamp_px)
-        parts.append(network.predict_on_batch(scale_stamps(piece, card.scaling, card.bands)))
-    return np.concatenate(parts).astype(np.float32)
+    """Outputs (object, value) float32 of a network for labelled stamps, or for bare ones in nJy."""
+    labelled = LabelledStamps(card.task, tuple(card.bands), data) if isinstance(data, np.ndarray) else data
+    starts = range(0, len(labelled), chunk)
+    inputs = (as_argument(inputs_of(labelled, card, slice(start, start + chunk))) for start in starts)
+    return np.concatenate([network.predict_on_batch(some) for some in inputs]).astype(np.float32)

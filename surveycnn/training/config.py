@@ -40,6 +40,8 @@ class TrainConfig(Strict):
     """Face-on disks with many votes that join the training set in a second fit; morphology only."""
     n_hard: int | None = Field(default=None, ge=16)
     """Stamps of the hard held-out sets; lenses only."""
+    selected: bool | None = None
+    """Also train on what a spectroscopic survey would have selected, to see what that does to the metrics; photo-z only."""
     patience: int | None = Field(default=None, ge=1)
     """Epochs without a better validation loss after which a fit stops; None fits all of them."""
     precision: Literal["float32", "bfloat16"] | None = None

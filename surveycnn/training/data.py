@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from surveycnn.inference.scaling import scale_stamps
+from surveycnn.inference.scaling import network_inputs
 from surveycnn.models.backend import import_keras
 from surveycnn.models.card import Card
 from surveycnn.models.morphology import QUESTIONS
@@ -23,6 +23,8 @@ MAX_SHIFT_PX = 2
 EXTRA_NOISE = 0.7
 """Widest added noise, in units of the softening: the survey's depth varies more than the simulation's."""
 ZEROPOINT_ERROR = 0.01
+EXTRA_FLUX_NOISE = 1.0
+"""Widest added noise of measured fluxes, in units of their errors."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,26 @@ def joined(sets: Sequence[LabelledStamps]) -> LabelledStamps:
     return LabelledStamps(first.task, first.bands, _Joined([part.stamps for part in sets]), *columns)  # type: ignore[arg-type]
 
 
+class _Selected:
+    """Some stamps of an array, read where they lie."""
+
+    def __init__(self, stamps: np.ndarray, members: np.ndarray):
+        self._stamps, self._members = stamps, members
+        self.shape = (len(members), *stamps.shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, numbers: Any) -> np.ndarray:
+        return np.asarray(self._stamps[self._members[numbers]])
+
+
+def subset(data: LabelledStamps, members: np.ndarray) -> LabelledStamps:
+    """The stamps of the ascending numbers `members`, with their labels and truth."""
+    columns = ({name: np.asarray(values)[members] for name, values in part.items()} for part in (data.labels, data.truth))
+    return LabelledStamps(data.task, data.bands, _Selected(data.stamps, members), *columns)  # type: ignore[arg-type]
+
+
 def targets_of(data: LabelledStamps, card: Card) -> np.ndarray:
     """Targets (object, value) float32 as the loss of the task takes them.
 
@@ -179,14 +201,31 @@ def aperture_magnitudes(stamps: np.ndarray, radius_px: float = 10.0) -> np.ndarr
         return np.where(flux > 0, 31.4 - 2.5 * np.log10(flux), np.nan)
 
 
+def inputs_of(data: LabelledStamps, card: Card, members: slice | np.ndarray = slice(None)) -> list[np.ndarray]:
+    """What the network of `card` takes for some stamps of a set, as they are."""
+    stamps = centre_cut(np.asarray(data.stamps[members]), card.stamp_px)
+    return network_inputs(card, stamps, *fluxes_of(data, card, members))
+
+
+def fluxes_of(
+    data: LabelledStamps, card: Card, members: slice | np.ndarray = slice(None)
+) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+    """Measured fluxes and errors (object, band) nJy of some stamps of a set, where the model takes them."""
+    if card.photometry is None:
+        return None, None
+    return np.asarray(data.labels["flux"])[members], np.asarray(data.labels["flux_err"])[members]
+
+
 def centre_cut(stamps: np.ndarray, size: int) -> np.ndarray:
     """The central `size` x `size` pixels, as the predictor cuts them."""
     y, x = ((length - size) // 2 for length in stamps.shape[1:3])
     return stamps[:, y : y + size, x : x + size]
 
 
-def augment(stamps: np.ndarray, card: Card, rng: np.random.Generator) -> np.ndarray:
-    """Turned, mirrored, shifted, noisier stamps (object, y, x, band) nJy; a copy.
+def augment(
+    stamps: np.ndarray, card: Card, rng: np.random.Generator, fluxes: tuple[Any, Any] = (None, None)
+) -> tuple[np.ndarray, Any, Any]:
+    """Turned, mirrored, shifted, noisier stamps (object, y, x, band) nJy, and noisier `fluxes` where there are any; copies.
 
     The order of the objects stays. Stamps are dealt to the eight symmetries of the square at random; those that share
     one share the shift of up to `MAX_SHIFT_PX` too. What comes in from outside has no data.
@@ -198,9 +237,14 @@ def augment(stamps: np.ndarray, card: Card, rng: np.random.Generator) -> np.ndar
         out[members] = _shifted(turned, *rng.integers(-MAX_SHIFT_PX, MAX_SHIFT_PX + 1, 2))
     softening = np.array([card.scaling.softening[band] for band in card.bands], np.float32)
     width = EXTRA_NOISE * rng.random((len(stamps), 1, 1, 1), np.float32) ** 2 * softening
-    out *= np.float32(1) + np.float32(ZEROPOINT_ERROR) * rng.standard_normal((len(stamps), 1, 1, len(softening)), np.float32)
+    gain = np.float32(1) + np.float32(ZEROPOINT_ERROR) * rng.standard_normal((len(stamps), 1, 1, len(softening)), np.float32)
+    out *= gain
     out += width * rng.standard_normal(out.shape, np.float32)
-    return out
+    flux, error = fluxes
+    if flux is None:
+        return out, None, None
+    extra = EXTRA_FLUX_NOISE * rng.random((len(flux), 1))
+    return out, flux * gain[:, 0, 0, :] + extra * error * rng.standard_normal(flux.shape), error
 
 
 def _shifted(stamps: np.ndarray, dy: int, dx: int) -> np.ndarray:
@@ -227,11 +271,13 @@ def batches(data: LabelledStamps, card: Card, *, batch_size: int, seed: int) -> 
         def __len__(self) -> int:
             return max(1, len(data) // batch_size)
 
-        def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        def __getitem__(self, index: int) -> tuple[Any, np.ndarray]:
             order = np.random.default_rng([seed, self.epoch]).permutation(len(data))
             members = np.sort(order[index * batch_size : (index + 1) * batch_size])
             rng = np.random.default_rng([seed, self.epoch, index])
-            stamps = augment(np.array(data.stamps[members]), card, rng)
-            return scale_stamps(centre_cut(stamps, card.stamp_px), card.scaling, card.bands), self.targets[members]
+            wide = centre_cut(np.array(data.stamps[members]), min(card.stamp_px + 2 * MAX_SHIFT_PX, data.stamps.shape[1]))
+            stamps, *fluxes = augment(wide, card, rng, fluxes_of(data, card, members))
+            inputs = network_inputs(card, centre_cut(stamps, card.stamp_px), *fluxes)
+            return inputs[0] if len(inputs) == 1 else tuple(inputs), self.targets[members]
 
     return Batches()

@@ -10,12 +10,13 @@ import xarray as xr
 
 from surveycnn.inference.predictor import Predictor
 from surveycnn.models.card import Card, Metric
-from surveycnn.training.data import LabelledStamps, Log
+from surveycnn.training.data import LabelledStamps, Log, fluxes_of
 from surveycnn.training.finder_metrics import lens_metrics
 from surveycnn.training.held_out import HeldOut
 from surveycnn.training.merger_metrics import merger_metrics
-from surveycnn.training.metrics import classifier_metrics, photoz_metrics
+from surveycnn.training.metrics import classifier_metrics
 from surveycnn.training.morphology_metrics import morphology_metrics
+from surveycnn.training.redshift_metrics import redshift_metrics
 
 
 def metrics_of(card: Card, predicted: xr.Dataset, data: LabelledStamps, prefix: str = "") -> dict[str, Metric]:
@@ -26,10 +27,10 @@ def metrics_of(card: Card, predicted: xr.Dataset, data: LabelledStamps, prefix: 
     if card.task == "merger":
         return _merger_metrics(card, predicted, data, prefix)
     if card.task == "photoz":
-        found = photoz_metrics(predicted, data.labels["redshift"])
-    else:
-        is_lens = np.asarray(data.labels["is_lens"], bool)
-        found = classifier_metrics(predicted["lens_logit"].values, predicted["lens_score"].values, is_lens)
+        parts = (predicted[name].values for name in ("pz_weight", "pz_mean", "pz_sigma"))
+        return redshift_metrics(data.labels["redshift"], *parts, z_phot=predicted["z_phot"].values, prefix=prefix)
+    is_lens = np.asarray(data.labels["is_lens"], bool)
+    found = classifier_metrics(predicted["lens_logit"].values, predicted["lens_score"].values, is_lens)
     return {prefix + name: metric for name, metric in found.items()}
 
 
@@ -91,5 +92,8 @@ def finder_metrics(predictor: Predictor, held_out: HeldOut, prefix: str = "") ->
 
 def predict_all(predictor: Predictor, data: LabelledStamps, chunk: int = 2048) -> xr.Dataset:
     """Predictions for a whole set, read from disk piece by piece."""
-    parts = [predictor.predict(np.asarray(data.stamps[start : start + chunk])) for start in range(0, len(data), chunk)]
+    parts = []
+    for start in range(0, len(data), chunk):
+        some = slice(start, start + chunk)
+        parts.append(predictor.predict(np.asarray(data.stamps[some]), *fluxes_of(data, predictor.card, some)))
     return xr.concat(parts, dim="source") if parts else predictor.schema.empty()

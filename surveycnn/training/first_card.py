@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from surveycnn.bands import EXTINCTION
 from surveycnn.models.backend import import_keras
-from surveycnn.models.card import Calibration, Card, Domain, Outputs, Prior, Scaling, Training
+from surveycnn.models.card import Calibration, Card, Domain, Outputs, PhotometryScaling, Prior, Scaling, Training
 from surveycnn.models.lens import build_lens
 from surveycnn.models.merger import build_merger
 from surveycnn.models.morphology import QUESTIONS, build_morphology
@@ -16,10 +17,10 @@ from surveycnn.training.data import LabelledStamps, aperture_magnitudes, sky_noi
 from surveycnn.training.plan import Plan
 
 PIXEL_SCALE = 0.2
-N_COMPONENTS = 5
+N_COMPONENTS = 8
 SURVEY_PRIOR = {"lens": 1e-3, "merger": 0.02}
 """Fractions of the sky's galaxies that the probabilities assume; a survey can put its own into the card."""
-PRODUCT_VERSION = {"lens": "0.2.0", "morphology": "0.2.0", "merger": "0.2.0"}
+PRODUCT_VERSION = "0.2.0"
 NOTES = (
     "A compact network, trained and measured on simulated stamps of this package alone: the metrics say how well it does "
     "on that simulation, not on a real survey. Check it on labelled objects of your own before you rely on its numbers."
@@ -48,11 +49,13 @@ def first_card(plan: Plan, data: LabelledStamps) -> Card:
         prior = Prior(training=round(fraction, 4), survey=SURVEY_PRIOR[task])
     return Card(
         name=task,
-        version=PRODUCT_VERSION.get(task, "0.1.0"),
+        version=PRODUCT_VERSION,
         task=task,
         bands=list(data.bands),
         pixel_scale=PIXEL_SCALE,
         stamp_px=min(32 if task == "photoz" else 64, data.stamps.shape[1]),
+        photometry=photometry_scaling(data) if task == "photoz" else None,
+        extinction={band: EXTINCTION[band] for band in data.bands} if task == "photoz" else {},
         scaling=Scaling(softening={band: round(noise, 3) for band, noise in sky_noise(data).items()}),
         outputs=outputs,
         prior=prior,
@@ -69,6 +72,14 @@ def first_card(plan: Plan, data: LabelledStamps) -> Card:
         keras=keras.__version__,
         notes=" ".join(text for text in (TASK_NOTES.get(task), NOTES) if text),
     )
+
+
+def photometry_scaling(data: LabelledStamps) -> PhotometryScaling:
+    """Softening of measured fluxes: in each band the median error of the fainter half."""
+    flux, error = np.asarray(data.labels["flux"]), np.asarray(data.labels["flux_err"])
+    faint = flux <= np.nanmedian(flux, axis=0)
+    softening = np.nanmedian(np.where(faint, error, np.nan), axis=0)
+    return PhotometryScaling(softening={band: round(float(value), 2) for band, value in zip(data.bands, softening, strict=True)})
 
 
 def domain_of(data: LabelledStamps, conditions: str) -> Domain:

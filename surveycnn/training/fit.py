@@ -15,19 +15,20 @@ from typing import Any
 import numpy as np
 
 from surveycnn.inference.predictor import Predictor, load_model
-from surveycnn.inference.scaling import scale_stamps
 from surveycnn.models.backend import import_keras
-from surveycnn.models.card import Calibration, Card
-from surveycnn.models.package import save_package
+from surveycnn.models.card import Calibration, Card, Metric
+from surveycnn.models.package import Golden, save_package
 from surveycnn.training.baselines import baseline_metrics
-from surveycnn.training.calibration import concentration_factor, error_factor, fit_calibration
+from surveycnn.training.calibration import concentration_factor, error_factor, fit_calibration, width_factor
+from surveycnn.training.committee import predicted as predicted_raw
 from surveycnn.training.committee import train_committee
-from surveycnn.training.data import LabelledStamps, Log, centre_cut, simulated, targets_of
+from surveycnn.training.data import LabelledStamps, Log, centre_cut, fluxes_of, inputs_of, simulated, targets_of
 from surveycnn.training.evaluate import held_out_metrics, predict_all
 from surveycnn.training.first_card import first_card
 from surveycnn.training.held_out import HeldOut, held_out_sets
 from surveycnn.training.plan import Plan
 from surveycnn.training.reliability import prior_weights
+from surveycnn.training.selection import spectroscopic
 
 N_GOLDEN = 4
 SURVEY_MIX_FACTOR = 5.5
@@ -69,10 +70,7 @@ def train(plan: Plan, out_dir: str | Path, *, work_dir: str | Path, n_workers: i
         return simulated(plan.task, n, seed=seed, conditions=conditions, mix=mix, folder=folder, n_workers=n_workers, log=log)
 
     fit_on, valid = simulate(plan.n_train, 0), simulate(plan.n_valid, 1)
-    if plan.task == "photoz":
-        sets = Sets(fit_on, valid, simulate(plan.n_test, 2))
-    else:
-        sets = Sets(fit_on, valid, valid, held_out=lambda: held_out_sets(plan, folder, n_workers, log))
+    sets = Sets(fit_on, valid, valid, held_out=lambda: held_out_sets(plan, folder, n_workers, log))
     if plan.task == "lens":
         sets = replace(sets, calibration=lambda: simulate(int(SURVEY_MIX_FACTOR * plan.n_valid), 1, "survey"))
     return train_on(plan, sets, out_dir, work_dir=Path(work_dir), log=log)
@@ -85,22 +83,36 @@ def train_on(plan: Plan, sets: Sets, out_dir: str | Path, *, work_dir: Path, log
     card = first_card(plan, sets.train)
     state = work_dir / f"fit-{plan.task}-{hashlib.sha256(plan.command.encode()).hexdigest()[:12]}"
     card, model = train_committee(plan, card, sets.train, sets.valid, state=state, log=log)
-    if card.task != "photoz":
-        card = _calibrated(card, model, sets.calibration() if sets.calibration else sets.valid)
-    golden = centre_cut(np.array(sets.test.stamps[:N_GOLDEN]), card.stamp_px)
-    scaled = scale_stamps(golden, card.scaling, card.bands)
-    save_package(out_dir, model, card, golden, scaled)
+    card = _calibrated(card, model, sets.calibration() if sets.calibration else sets.valid)
+    golden = _golden(card, sets.test)
+    save_package(out_dir, model, card, golden)
     # measured on the package as it was written, through the engine that users get
     metrics = _measured(load_model(Path(out_dir).resolve()), sets, card, log)
-    card = save_package(out_dir, model, card.model_copy(update={"metrics": metrics}), golden, scaled)
+    if plan.selected:
+        metrics |= _selected_metrics(plan, sets, state, log)
+    card = save_package(out_dir, model, card.model_copy(update={"metrics": metrics}), golden)
     for name, metric in metrics.items():
         log(f"{plan.task}: {name} = {metric.value} {list(metric.interval or ())}")
     shutil.rmtree(state, ignore_errors=True)
     return card
 
 
+def _golden(card: Card, data: LabelledStamps) -> Golden:
+    """The first stamps of a set for the golden file."""
+    some = slice(0, N_GOLDEN)
+    stamps = centre_cut(np.array(data.stamps[some]), card.stamp_px)
+    inputs = inputs_of(data, card, some)
+    if card.photometry is None:
+        return Golden(stamps, *inputs)
+    return Golden(stamps, inputs[0], np.stack(fluxes_of(data, card, some), axis=1), inputs[1])  # type: ignore[arg-type]
+
+
 def _calibrated(card: Card, model: Any, data: LabelledStamps) -> Card:
     """The card with its calibration, scores fitted with the classes weighted to the training's prior."""
+    if card.task == "photoz":
+        raw = predicted_raw(model, card, data)[:, : 3 * card.n_components]
+        width = round(width_factor(raw, np.asarray(data.labels["redshift"], np.float64)), 4)
+        return card.model_copy(update={"calibration": Calibration(width=width)})
     predictor = Predictor(card, model, kind=import_keras().backend.backend(), precision="float32", batch_size=256)
     predicted = predict_all(predictor, data)
     if card.task == "morphology":
@@ -121,6 +133,22 @@ def _calibrated(card: Card, model: Any, data: LabelledStamps) -> Card:
         factor = error_factor(*(np.asarray(values, np.float64)[staged] for values in columns))
         calibration = calibration.model_copy(update={"time_err": round(factor, 4)})
     return card.model_copy(update={"calibration": calibration})
+
+
+def _selected_metrics(plan: Plan, sets: Sets, state: Path, log: Log) -> dict[str, Metric]:
+    """Metrics on the test set of a twin that was trained and calibrated on a spectroscopic selection of the same stamps."""
+    train_set, valid_set = spectroscopic(sets.train, plan.seed), spectroscopic(sets.valid, plan.seed + 1)
+    share = len(train_set) / len(sets.train)
+    log(f"{plan.task}: the same training on the {share:.0%} that a spectroscopic survey would have selected")
+    twin = replace(plan, selected=None)
+    card = first_card(twin, train_set)
+    card, model = train_committee(twin, card, train_set, valid_set, state=state / "selected", log=log)
+    card = _calibrated(card, model, valid_set)
+    predictor = Predictor(card, model, kind=import_keras().backend.backend(), precision="float32", batch_size=256)
+    test = {"selected_": (sets.held_out() if sets.held_out else {"": HeldOut("train", sets.test)})[""]}
+    text = f"; trained on a spectroscopic selection, {len(train_set)} of {len(sets.train)} galaxies, measured on all"
+    found = held_out_metrics(predictor, test, log)
+    return {name: metric.model_copy(update={"definition": metric.definition + text}) for name, metric in found.items()}
 
 
 def _measured(predictor: Predictor, sets: Sets, card: Card, log: Log) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from surveycnn.inference.heads import MAX_LOG_CONCENTRATION, MIN_SIGMA_Z
+from surveycnn.inference.heads import MAX_LOG_CONCENTRATION, MEAN_SHARPNESS, MIN_SIGMA_Z
 from surveycnn.models.backend import import_keras
 from surveycnn.models.card import Card
 
@@ -36,13 +36,57 @@ def merger(target: Any, raw: Any) -> Any:
     return binary(target, raw) + target[:, 0] * staging
 
 
+CRPS_WEIGHT = 5.0
+"""Of the continuous ranked probability score beside the log density: what a redshift far from the mixture costs grows with its
+distance only there."""
+
+
 def mixture(target: Any, raw: Any) -> Any:
-    """Negative log density of the mixture of Gaussians at the redshift."""
+    """Negative log density of the mixture of Gaussians at the redshift, and its continuous ranked probability score.
+
+    Parameters
+    ----------
+    target
+        (..., 1) redshifts, in units of the redshift scale.
+    raw
+        (..., 3 K) outputs as in `surveycnn.inference.heads.mixture_parameters`.
+    """
+    log_weight, mean, sigma = _mixture(raw)
+    return CRPS_WEIGHT * _crps(target, import_keras().ops.exp(log_weight), mean, sigma) - mixture_log_density(target, raw)
+
+
+def mixture_log_density(target: Any, raw: Any) -> Any:
+    """Log density (...) at redshifts `target` (..., 1) of the mixtures of raw outputs (..., 3 K)."""
     ops = import_keras().ops
-    weight, mean, spread = ops.split(raw, 3, axis=1)
-    sigma = MIN_SIGMA_Z + ops.softplus(spread)
+    log_weight, mean, sigma = _mixture(raw)
     log_density = -0.5 * ops.square((target - mean) / sigma) - ops.log(sigma) - 0.5 * float(np.log(2 * np.pi))
-    return -ops.logsumexp(ops.log_softmax(weight, axis=1) + log_density, axis=1)
+    return ops.logsumexp(log_weight + log_density, axis=-1)
+
+
+def _mixture(raw: Any) -> tuple[Any, Any, Any]:
+    """Logarithms of the weights, means and widths (..., component)."""
+    ops = import_keras().ops
+    weight, mean, spread = ops.split(raw, 3, axis=-1)
+    mean = MIN_SIGMA_Z + ops.softplus(MEAN_SHARPNESS * mean) / MEAN_SHARPNESS
+    sigma = MIN_SIGMA_Z + ops.softplus(spread)
+    return ops.log_softmax(weight, axis=-1), mean, sigma * mean * ops.rsqrt(ops.square(sigma) + ops.square(mean))
+
+
+def _crps(target: Any, weight: Any, mean: Any, sigma: Any) -> Any:
+    """Closed form for a mixture of Gaussians (Grimit et al. 2006), (...)."""
+    ops = import_keras().ops
+    first = ops.sum(weight * _mean_distance(target - mean, sigma), axis=-1)
+    offset = ops.expand_dims(mean, -1) - ops.expand_dims(mean, -2)
+    width = ops.sqrt(ops.square(ops.expand_dims(sigma, -1)) + ops.square(ops.expand_dims(sigma, -2)))
+    pairs = ops.expand_dims(weight, -1) * ops.expand_dims(weight, -2) * _mean_distance(offset, width)
+    return first - 0.5 * ops.sum(pairs, axis=(-2, -1))
+
+
+def _mean_distance(offset: Any, sigma: Any) -> Any:
+    """Mean of ``|X|`` of a Gaussian of mean `offset` and width `sigma`."""
+    ops = import_keras().ops
+    t = offset / sigma
+    return sigma * float(np.sqrt(2 / np.pi)) * ops.exp(-0.5 * ops.square(t)) + offset * ops.erf(t / float(np.sqrt(2)))
 
 
 def dirichlet_multinomial(n_answers: Sequence[int]) -> Loss:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import xarray as xr
-from scipy.stats import kstest, rankdata
+from scipy.stats import rankdata
 
-from surveycnn.inference import mixture
 from surveycnn.models.card import Metric
 from surveycnn.training.calibration import calibration_error
 
@@ -69,27 +67,3 @@ def classifier_metrics(logit: np.ndarray, score: np.ndarray, is_positive: np.nda
     definition = "fraction right at a score of 0.5, on a set at the training prior"
     found["accuracy"] = measured(lambda s, p: float(np.mean((s > 0.5) == p)), definition, score, y)
     return found
-
-
-def photoz_metrics(predicted: xr.Dataset, redshift: np.ndarray) -> dict[str, Metric]:
-    """Point estimates (the median of the PDF) and PDFs against true redshifts (object,)."""
-    z = np.asarray(redshift, float)
-    dz = (predicted["z_phot"].values - z) / (1 + z)
-    parts = [predicted[name].values.astype(float) for name in ("pz_weight", "pz_mean", "pz_sigma")]
-    found = point_metrics(dz)
-    pit = mixture.cdf(z, *parts)
-    found["crps"] = measured(lambda v: float(v.mean()), "mean CRPS of the mixture, closed form", mixture.crps(z, *parts))
-    found["cde_loss"] = measured(lambda v: float(v.mean()), "mean conditional density loss", mixture.cde_loss(z, *parts))
-    found["pit_ks"] = measured(lambda v: float(kstest(v, "uniform").statistic), "KS distance of the PIT from uniform", pit)
-    return found
-
-
-def point_metrics(dz: np.ndarray) -> dict[str, Metric]:
-    """Metrics of dz = (z_phot - z) / (1 + z)."""
-    return {
-        "bias": measured(lambda v: float(v.mean()), "mean dz, dz = (z_phot - z) / (1 + z)", dz),
-        "bias_median": measured(lambda v: float(np.median(v)), "median dz", dz),
-        "sigma_nmad": measured(nmad, "1.4826 median |dz - median dz|", dz),
-        "eta_0.05": measured(lambda v: float(np.mean(np.abs(v) > 0.05)), "fraction |dz| > 0.05", dz),
-        "eta_0.15": measured(lambda v: float(np.mean(np.abs(v) > 0.15)), "fraction |dz| > 0.15", dz),
-    }

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from surveycnn.inference.scaling import scale_stamps
+from surveycnn.inference.engines import as_argument
 from surveycnn.models.backend import import_keras
 from surveycnn.models.card import Card
-from surveycnn.training.data import LabelledStamps, Log, batches, centre_cut, targets_of
+from surveycnn.training.data import LabelledStamps, Log, batches, inputs_of, targets_of
 from surveycnn.training.losses import loss_of
 
 LEARNING_RATE = 3e-3
@@ -50,8 +48,7 @@ def fit(
     """Fit the weights in place with AdamW; `state` is the folder of the unfinished fit, `name` goes into the log."""
     data = batches(train_set, card, batch_size=schedule.batch_size, seed=schedule.seed)
     _compile(model, card, schedule, steps=len(data) * schedule.epochs)
-    stamps = scale_stamps(centre_cut(np.asarray(valid_set.stamps[:]), card.stamp_px), card.scaling, card.bands)
-    valid = (stamps, targets_of(valid_set, card))
+    valid = (as_argument(inputs_of(valid_set, card)), targets_of(valid_set, card))
     epoch, losses = _restore(model, state)
     while epoch < schedule.epochs and not _is_over(losses, schedule.patience):
         started, data.epoch = time.monotonic(), epoch

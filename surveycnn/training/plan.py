@@ -9,7 +9,7 @@ from surveycnn.errors import ConfigError
 from surveycnn.models.card import Task
 
 TASKS = ("lens", "morphology", "merger", "photoz")
-_LIMITED = (("mosaics", ("lens", "merger")), ("n_hard", ("lens",)), ("n_disks", ("morphology",)))
+_LIMITED = (("mosaics", ("lens", "merger")), ("n_hard", ("lens",)), ("n_disks", ("morphology",)), ("selected", ("photoz",)))
 """Settings that some tasks alone take."""
 
 
@@ -37,6 +37,9 @@ class Plan:
     """Face-on disks with many votes that join the training set in a second fit; morphology only."""
     n_hard: int | None = None
     """Stamps of the hard held-out sets; lenses only."""
+    selected: bool | None = None
+    """Also train on the galaxies alone whose redshifts a spectroscopic survey would have measured, to see what that does to the
+    metrics; photo-z only."""
     patience: int | None = None
     """Epochs without a better validation loss after which a fit stops; its best epoch counts."""
     precision: Literal["float32", "bfloat16"] | None = None

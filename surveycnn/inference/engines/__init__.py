@@ -6,6 +6,7 @@ An engine takes scaled stamps of one fixed batch shape and gives raw outputs. ``
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,8 +31,8 @@ class Engine(Protocol):
     precision: str
     batch_size: int
 
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """Raw outputs (batch_size, output) float32 of scaled stamps (batch_size, y, x, band) float32."""
+    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
+        """Raw outputs (batch_size, output) float32 of scaled stamps (batch_size, y, x, band) and further inputs, all float32."""
 
 
 def available_engines() -> list[str]:
@@ -78,6 +79,16 @@ def limit_threads(n_threads: int | None) -> None:
         from surveycnn.inference.engines.tensorflow import set_threads
 
         set_threads(n_threads or len(os.sched_getaffinity(0)))
+
+
+def as_argument(inputs: Sequence[Any]) -> Any:
+    """Inputs as a Keras model takes them: one by itself, several as a list."""
+    return inputs[0] if len(inputs) == 1 else list(inputs)
+
+
+def input_shapes(model: Any, batch_size: int) -> list[tuple[int, ...]]:
+    """Shapes of all inputs of a Keras model for a batch of that size."""
+    return [(batch_size, *tensor.shape[1:]) for tensor in model.inputs]
 
 
 def make_engine(kind: str, model: Any, *, batch_size: int, precision: str = "float32", n_threads: int | None = None) -> Engine:

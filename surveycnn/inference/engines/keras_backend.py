@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from surveycnn.inference.engines import as_argument
 from surveycnn.models.backend import import_keras
 
 
@@ -19,5 +20,5 @@ class KerasEngine:
         self._model = model
         self._to_numpy = import_keras().ops.convert_to_numpy
 
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
-        return np.asarray(self._to_numpy(self._model.predict_on_batch(batch)), np.float32)
+    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
+        return np.asarray(self._to_numpy(self._model.predict_on_batch(as_argument(inputs))), np.float32)

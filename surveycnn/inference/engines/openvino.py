@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from surveycnn.errors import ModelError
+from surveycnn.inference.engines import as_argument, input_shapes
 from surveycnn.models.backend import import_keras, import_openvino
 
 _TYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
@@ -35,8 +36,9 @@ class OpenVINOEngine:
         compiled = core.compile_model(_convert(ov, model, batch_size), "CPU", options)
         self._request = compiled.create_infer_request()
 
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
-        return np.array(self._request.infer({0: np.ascontiguousarray(batch)}, share_inputs=True)[0], np.float32)
+    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
+        given = {number: np.ascontiguousarray(values) for number, values in enumerate(inputs)}
+        return np.array(self._request.infer(given, share_inputs=True)[0], np.float32)
 
 
 def _convert(ov: Any, model: Any, batch_size: int) -> Any:
@@ -48,10 +50,10 @@ def _convert(ov: Any, model: Any, batch_size: int) -> Any:
         )
     import tensorflow as tf
 
-    shape = (batch_size, *model.input_shape[1:])
-    function = tf.function(lambda batch: model(batch, training=False), autograph=False)
-    concrete = function.get_concrete_function(tf.TensorSpec(shape, tf.float32))
+    shapes = input_shapes(model, batch_size)
+    function = tf.function(lambda *inputs: model(as_argument(inputs), training=False), autograph=False)
+    concrete = function.get_concrete_function(*(tf.TensorSpec(shape, tf.float32) for shape in shapes))
     # copied: shared weights lie in memory that is freed with the Keras model, and the engine would go on reading there
     converted = ov.convert_model(concrete, share_weights=False)
-    converted.reshape(shape)
+    converted.reshape(dict(enumerate(shapes)))
     return converted

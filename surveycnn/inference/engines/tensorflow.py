@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from surveycnn.inference.engines import OutOfDeviceMemory
+from surveycnn.inference.engines import OutOfDeviceMemory, as_argument, input_shapes
 
 
 def set_threads(n_threads: int) -> None:
@@ -26,13 +26,13 @@ class TensorFlowEngine:
 
     def __init__(self, model: Any, batch_size: int):
         self.batch_size = batch_size
-        shape = (batch_size, *model.input_shape[1:])
+        signature = [tf.TensorSpec(shape, tf.float32) for shape in input_shapes(model, batch_size)]
         self._function = tf.function(
-            lambda batch: model(batch, training=False), input_signature=[tf.TensorSpec(shape, tf.float32)], autograph=False
+            lambda *inputs: model(as_argument(inputs), training=False), input_signature=signature, autograph=False
         )
 
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
+    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
         try:
-            return self._function(tf.constant(batch)).numpy()
+            return self._function(*(tf.constant(values) for values in inputs)).numpy()
         except tf.errors.ResourceExhaustedError as error:
             raise OutOfDeviceMemory(str(error)) from error

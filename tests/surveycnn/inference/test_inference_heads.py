@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from surveycnn.inference.heads import MIN_SIGMA_Z, columns_of, mixture_parameters
+from surveycnn.inference.heads import MIN_SIGMA_Z, columns_of, mixture_parameters, redshift_columns
 from surveycnn.models.card import Calibration, Domain, Outputs, Prior
 from surveycnn.models.package import find_card
 
@@ -96,12 +99,34 @@ def test_columns_of__photoz_is_ordered_and_the_mixture_is_the_published_one():
     assert np.all(np.diff(columns["pz_weight"], axis=1) <= 0)
     k = card.outputs.n_components
     heaviest = raw[:, :k].argmax(axis=1)
-    np.testing.assert_allclose(columns["pz_mean"][:, 0], raw[np.arange(60), k + heaviest])
+    raw_mean = raw[np.arange(60), k + heaviest]
+    bright = raw_mean > 0.8  # where the softplus is the identity
+    np.testing.assert_allclose(columns["pz_mean"][bright, 0], raw_mean[bright] + MIN_SIGMA_Z, atol=1e-3)
 
 
 def test_mixture_parameters__sigma_has_a_floor():
-    _, _, sigma = mixture_parameters(np.array([[0.0, 0.5, -800.0], [0.0, 0.5, 800.0]]))
-    np.testing.assert_allclose(sigma[:, 0], [MIN_SIGMA_Z, 800 + MIN_SIGMA_Z])
+    _, mean, sigma = mixture_parameters(np.array([[0.0, 0.5, -800.0], [0.0, 0.5, 800.0]]))
+    np.testing.assert_allclose(sigma[:, 0], [MIN_SIGMA_Z, mean[1, 0]], rtol=1e-3)
+
+
+@given(raw=arrays(np.float64, (7, 12), elements=st.floats(-50, 50)), width=st.floats(0.2, 5), scale=st.floats(0.01, 3))
+def test_mixture_parameters__redshifts_are_not_negative(raw, width, scale):
+    weight, mean, sigma = mixture_parameters(raw, width, scale)
+    assert np.all(mean > 0) and np.all(sigma > 0) and np.all(sigma <= mean) and np.allclose(weight.sum(axis=1), 1)
+    columns = redshift_columns(weight, mean, sigma)
+    for name in ("z_phot", "z_phot_lo", "z_phot_hi", "z_mode"):
+        assert np.all(columns[name] >= -1e-9 * scale)
+
+
+def test_mixture_parameters__width_and_scale():
+    raw = np.array([[0.0, 0.0, 1.0, 2.0, -3.0, -2.0]])
+    weight, mean, sigma = mixture_parameters(raw)
+    wide = mixture_parameters(raw, width=2.0)
+    np.testing.assert_allclose(wide[1], mean)
+    np.testing.assert_allclose(wide[2] / sigma, 2.0, rtol=0.02)  # less where a Gaussian is nearly as wide as its mean
+    large = mixture_parameters(raw, scale=3.0)
+    np.testing.assert_allclose(large[1], 3 * mean)
+    np.testing.assert_allclose(large[2], 3 * sigma)
 
 
 @pytest.mark.parametrize("name", ["lens", "morphology", "merger", "photoz"])

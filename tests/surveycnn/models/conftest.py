@@ -9,7 +9,7 @@ from surveycnn.inference.scaling import scale_stamps
 from surveycnn.models.backend import import_keras
 from surveycnn.models.card import Calibration, Card, Prior, Scaling, Training
 from surveycnn.models.lens import build_lens
-from surveycnn.models.package import save_package
+from surveycnn.models.package import Golden, save_package
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +31,8 @@ def pristine(tmp_path_factory):
     )
     stamps = np.random.default_rng(0).normal(0, 20, (3, 16, 16, 2)).astype(np.float32)
     folder = tmp_path_factory.mktemp("pristine")
-    save_package(folder, build_lens(16, 2, widths=(4, 8)), card, stamps, scale_stamps(stamps, card.scaling, card.bands))
+    golden = Golden(stamps, scale_stamps(stamps, card.scaling, card.bands))
+    save_package(folder, build_lens(16, 2, widths=(4, 8)), card, golden)
     return folder
 
 

@@ -18,15 +18,22 @@ BUILDERS = {
 }
 
 
+def inputs(model, stamps):
+    """What a network takes: the stamps, and fluxes of 0 where it takes fluxes too."""
+    others = [np.zeros((len(stamps), *tensor.shape[1:]), np.float32) for tensor in model.inputs[1:]]
+    return [stamps, *others] if others else stamps
+
+
 @pytest.mark.parametrize("task", BUILDERS)
 def test_build__shapes_and_raw_outputs(task):
     build, shape, n_outputs = BUILDERS[task]
     model = build()
-    assert model.input_shape[1:] == shape and model.output_shape[1:] == (n_outputs,)
+    assert model.inputs[0].shape[1:] == shape and model.output_shape[1:] == (n_outputs,)
     assert model.count_params() < 2_000_000
     last = model.layers[-1]
     assert last.activation is import_keras().activations.linear and last.compute_dtype == "float32"
-    logits = np.asarray(model(5 * np.random.default_rng(0).normal(size=(64, *shape)).astype(np.float32), training=False))
+    stamps = 5 * np.random.default_rng(0).normal(size=(64, *shape)).astype(np.float32)
+    logits = np.asarray(model(inputs(model, stamps), training=False))
     assert len(np.unique(logits[:, 0])) == 64
 
 
@@ -39,7 +46,7 @@ def test_build__sees_every_quarter_of_the_stamp(task):
         for x in (8, -9):
             lit = blank.copy()
             lit[0, y, x] = 5.0
-            assert not np.allclose(model(lit), model(blank), atol=1e-7)
+            assert not np.allclose(model(inputs(model, lit)), model(inputs(model, blank)), atol=1e-7)
 
 
 def test_aperture_colours__are_those_of_linear_fluxes():
@@ -56,8 +63,34 @@ def test_aperture_colours__are_those_of_linear_fluxes():
 
 def test_build_photoz__starts_spread_over_redshift():
     model = build_photoz(3, start=(0.2, 0.6, 1.0))
-    raw = np.asarray(model(np.zeros((1, 32, 32, 4), np.float32)))[0]
+    raw = np.asarray(model(inputs(model, np.zeros((1, 32, 32, 4), np.float32))))[0]
     np.testing.assert_allclose(raw[3:6], [0.2, 0.6, 1.0], atol=0.1)
+
+
+def test_build_photoz__sees_each_flux_and_error():
+    model = build_photoz()
+    stamps, dark = np.zeros((1, 32, 32, 4), np.float32), np.zeros((1, 8), np.float32)
+    for place in range(8):
+        lit = dark.copy()
+        lit[0, place] = 3.0
+        assert not np.allclose(model([stamps, lit]), model([stamps, dark]), atol=1e-7)
+
+
+def test_build_photoz__magnitudes_are_not_rounded_in_a_narrow_arithmetic():
+    keras = import_keras()
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = build_photoz()
+    finally:
+        keras.config.set_dtype_policy(policy)
+    narrow = {layer.name for layer in model.layers if layer.compute_dtype == "bfloat16" and layer.weights}
+    assert narrow and all(name.startswith(("conv2d", "batch_normalization")) for name in narrow)
+    fluxes = np.array(
+        [[8.0] * 4 + [0.0] * 4, [8.01] * 4 + [0.0] * 4], np.float32
+    )  # 0.01 mag apart, an eighth of a bfloat16's step
+    first, second = np.asarray(model([np.zeros((2, 32, 32, 4), np.float32), fluxes]))
+    assert not np.array_equal(first, second)
 
 
 def test_import_keras__is_silent_in_a_fresh_process():

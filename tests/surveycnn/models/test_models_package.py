@@ -10,7 +10,16 @@ import yaml
 
 from surveycnn.errors import ModelError
 from surveycnn.models.backend import import_keras
-from surveycnn.models.package import check_package, find_card, load_package, package_folder, save_package, shipped_models
+from surveycnn.models.package import (
+    Golden,
+    check_package,
+    find_card,
+    load_package,
+    package_folder,
+    read_golden,
+    save_package,
+    shipped_models,
+)
 
 
 def resign(package):
@@ -53,9 +62,7 @@ def test_load_package__gives_the_golden_outputs(package):
 def test_save_package__keeps_no_optimizer(package):
     _, model = load_package(package)
     model.compile("adam", "mse")
-    card = save_package(
-        package, model, find_card(package), *(np.load(package / "golden.npz")[key] for key in ("stamps", "inputs"))
-    )
+    card = save_package(package, model, find_card(package), read_golden(package, find_card(package)))
     assert check_package(package) == []
     config = json.loads(zipfile.ZipFile(package / "model.keras").read("config.json"))
     assert not config.get("compile_config")
@@ -66,7 +73,7 @@ def test_save_package__network_of_another_shape(package):
     _, model = load_package(package)
     card = find_card(package).model_copy(update={"stamp_px": 32})
     with pytest.raises(ModelError, match=r"goes from \(16, 16, 2\) to \(1,\), the card says from \(32, 32, 2\)"):
-        save_package(package, model, card, np.zeros((1, 32, 32, 2)), np.zeros((1, 32, 32, 2)))
+        save_package(package, model, card, Golden(np.zeros((1, 32, 32, 2)), np.zeros((1, 32, 32, 2))))
 
 
 @pytest.mark.parametrize("name", ["model.keras", "golden.npz"])
@@ -111,7 +118,7 @@ def test_check_package__golden_of_another_shape(package):
     arrays = dict(np.load(package / "golden.npz"))
     np.savez(package / "golden.npz", **arrays | {"raw": arrays["raw"][:, :0]})
     resign(package)
-    assert "expected (n, 16, 16, 2) twice and (n, 1)" in check_package(package)[0]
+    assert "raw (3, 0), expected stamps (3, 16, 16, 2), inputs (3, 16, 16, 2), raw (3, 1)" in check_package(package)[0]
 
 
 def test_check_package__golden_with_pickles(package):

@@ -25,10 +25,15 @@ def blob_stamps(task: str, n: int, seed: int, size: int = 64) -> LabelledStamps:
     labels = {
         "lens": {"is_lens": label},
         "merger": {"is_merger": label, "time_myr": np.where(label, 50 * distance, np.nan)},
-        "photoz": {"redshift": redshift},
+        "photoz": {"redshift": redshift} | _fluxes(stamps) if task == "photoz" else {},
         "morphology": _votes(label, rng) if task == "morphology" else {},
     }[task]
     return LabelledStamps(task, bands, stamps.astype(np.float32), labels, _truth(task, label, labels))
+
+
+def _fluxes(stamps: np.ndarray) -> dict[str, np.ndarray]:
+    flux = stamps.sum(axis=(1, 2))
+    return {"flux": flux, "flux_err": np.full(flux.shape, 2.0 * stamps.shape[1])}
 
 
 def _truth(task: str, label: np.ndarray, labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

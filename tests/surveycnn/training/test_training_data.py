@@ -5,6 +5,7 @@ import pytest
 
 from surveycnn.models.package import find_card
 from surveycnn.training.data import (
+    EXTRA_FLUX_NOISE,
     LabelledStamps,
     aperture_magnitudes,
     augment,
@@ -35,7 +36,8 @@ def test_write_set__comes_back(blobs, tmp_path):
 def test_augment__every_symmetry_and_the_order_kept(lens):
     stamps = np.zeros((400, 64, 64, 3), np.float32)
     stamps[:, 20, 27] = 1000 * (1 + np.arange(400))[:, None]
-    out = augment(stamps, lens, np.random.default_rng(0))
+    out, *no_fluxes = augment(stamps, lens, np.random.default_rng(0))
+    assert no_fluxes == [None, None]
     np.testing.assert_allclose(np.nanmax(out, axis=(1, 2)), stamps.max(axis=(1, 2)), rtol=0.06)
     peaks = np.array([np.unravel_index(np.nanargmax(stamp[..., 0]), (64, 64)) for stamp in out])
     corners = np.array([[20, 27], [20, 36], [43, 27], [43, 36], [27, 20], [27, 43], [36, 20], [36, 43]])
@@ -46,11 +48,22 @@ def test_augment__every_symmetry_and_the_order_kept(lens):
 
 
 def test_augment__noise_is_added_and_shifts_bring_in_no_data(lens):
-    out = augment(np.zeros((64, 64, 64, 3), np.float32), lens, np.random.default_rng(1))
+    out, _, _ = augment(np.zeros((64, 64, 64, 3), np.float32), lens, np.random.default_rng(1))
     scatter = np.nanstd(out, axis=(1, 2, 3))
     assert 0 <= scatter.min() < 0.2 * scatter.max() and scatter.max() > 0.1
     missing = np.isnan(out)
     assert missing[:, 2:-2, 2:-2].sum() == 0 and missing.any()
+
+
+def test_augment__fluxes_get_the_gain_of_the_stamps_and_noise_of_their_errors(lens):
+    stamps = np.full((500, 64, 64, 3), 1e6, np.float32)
+    flux, error = np.full((500, 3), 1e4), np.full((500, 3), 1e-6)
+    out, bright, kept = augment(stamps, lens, np.random.default_rng(2), (flux, error))
+    np.testing.assert_allclose(np.nanmean(out, axis=(1, 2)) / 1e6, bright / 1e4, rtol=2e-4)
+    assert kept is error and np.all(flux == 1e4)
+    _, noisy, _ = augment(stamps, lens, np.random.default_rng(2), (0 * flux, 0 * flux + 10.0))
+    scatter = noisy.std()
+    assert 10 * EXTRA_FLUX_NOISE / np.sqrt(3) == pytest.approx(scatter, rel=0.1)
 
 
 def test_batches__repeat_and_change_with_the_epoch(blobs, lens):

@@ -37,8 +37,19 @@ def test_merger__time_counts_for_mergers_alone():
 def test_mixture__is_the_density_that_is_published():
     raw = np.random.default_rng(0).normal(0, 1, (20, 15))
     z = np.linspace(0.1, 2, 20)
-    expected = -np.log(mixture.pdf(z, *mixture_parameters(raw)))
+    parameters = mixture_parameters(raw)
+    log_density = np.log(mixture.pdf(z, *parameters))
+    np.testing.assert_allclose(value(losses.mixture_log_density(*f4(z[:, None], raw))), log_density, rtol=1e-4, atol=1e-4)
+    expected = losses.CRPS_WEIGHT * mixture.crps(z, *parameters) - log_density
     np.testing.assert_allclose(value(losses.mixture(*f4(z[:, None], raw))), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_mixture__of_many_members_at_once():
+    raw = np.random.default_rng(1).normal(0, 1, (6, 4, 9))
+    z = np.linspace(0.1, 2, 24).reshape(6, 4, 1)
+    together = value(losses.mixture(*f4(z, raw)))
+    apart = value(losses.mixture(*f4(z.reshape(24, 1), raw.reshape(24, 9)))).reshape(6, 4)
+    np.testing.assert_allclose(together, apart, rtol=1e-5)
 
 
 def test_log_gamma__against_scipy():

@@ -2,14 +2,12 @@
 
 import numpy as np
 import pytest
-import xarray as xr
 
 from surveycnn.training.calibration import calibration_error, fit_calibration
 from surveycnn.training.metrics import (
     auroc,
     classifier_metrics,
     measured,
-    photoz_metrics,
     tpr_at_fp,
 )
 
@@ -67,18 +65,3 @@ def test_classifier_metrics__names_the_number_of_negatives():
     assert found["auroc"].value == found["tpr0"].value == found["accuracy"].value == 1
     assert found["ece"].value == pytest.approx(0.01)
     assert "at most 9 false positives among 60 negatives" in found["tpr9"].definition
-
-
-def test_photoz_metrics__a_perfect_width_has_a_uniform_pit():
-    rng = np.random.default_rng(5)
-    n, mean = 4000, rng.uniform(0.2, 1.5, 4000)
-    z = mean + rng.normal(0, 0.05, n)
-    columns = {"z_phot": mean, "pz_weight": np.ones((n, 1)), "pz_mean": mean[:, None], "pz_sigma": np.full((n, 1), 0.05)}
-    predicted = xr.Dataset({key: (("source", "component")[: values.ndim], values) for key, values in columns.items()})
-    found = photoz_metrics(predicted, z)
-    assert found["pit_ks"].value < 0.03
-    assert found["crps"].value == pytest.approx(0.05 / np.sqrt(np.pi), rel=0.05)
-    assert found["sigma_nmad"].value == pytest.approx(1.4826 * np.median(np.abs(mean - z) / (1 + z)), rel=0.05)
-    assert abs(found["bias"].value) < 0.003 and found["eta_0.15"].value == 0
-    narrow = predicted.assign(pz_sigma=predicted["pz_sigma"] / 5)
-    assert photoz_metrics(narrow, z)["pit_ks"].value > 0.2

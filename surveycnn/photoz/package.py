@@ -1,0 +1,204 @@
+"""Packages of photo-z models for tables on disk, and the predictions of one.
+
+A package is a folder with ``model.keras``, ``card.yaml`` and ``golden.npz``, as those of the models for stamps. Reading and
+running one takes numpy alone.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import uuid
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surveycnn.errors import InputError, ModelError
+from surveycnn.inference.heads import mixture_parameters, redshift_columns
+from surveycnn.models.card import write_card
+from surveycnn.models.package import GOLDEN_FILE, GOLDEN_TOLERANCE, MODEL_FILE, file_findings, file_sha256, golden_difference
+from surveycnn.photoz.card import TableCard, read_table_card
+from surveycnn.photoz.features import features_of
+from surveycnn.photoz.network import Weights, forward
+from surveycnn.photoz.tables import Photometry
+
+N_GOLDEN = 16
+CHUNK = 2048
+"""Rows of a piece of work: its arrays stay in the processor's cache."""
+_GOLDEN_ENTRIES = {"flux.npy", "flux_err.npy", "raw.npy"}
+_WEIGHTS = "model.weights.h5"
+
+
+class PhotozModel:
+    """A photo-z model for tables.
+
+    Attributes
+    ----------
+    card
+        Its bands, how it was fitted, and how well it does.
+    """
+
+    def __init__(self, card: TableCard, weights: Weights):
+        self.card = card
+        self._weights = weights
+
+    def __repr__(self) -> str:
+        return f"PhotozModel({self.card.name!r}, bands={','.join(self.card.bands)})"
+
+    def predict(self, photometry: Photometry, n_threads: int | None = None) -> dict[str, np.ndarray]:
+        """Redshifts and their PDFs, one row per object; rows do not depend on each other.
+
+        Parameters
+        ----------
+        photometry
+            Fluxes (object, band) in nJy with their errors, in the bands of the card.
+        n_threads
+            None takes as many as the process has cores.
+
+        Returns
+        -------
+        ``z_phot`` (median), ``z_phot_lo``, ``z_phot_hi`` (16 and 84 %), ``z_mode`` (object,) and ``pz_weight``, ``pz_mean``,
+        ``pz_sigma`` (object, component), all float32; NaN where no band was observed.
+
+        Raises
+        ------
+        InputError
+            Where the bands are others than those of the card.
+        """
+        if list(photometry.bands) != self.card.bands:
+            found, expected = (", ".join(bands) for bands in (photometry.bands, self.card.bands))
+            raise InputError(f"the photometry has the bands {found}, but the model {self.card.name!r} takes {expected}")
+        columns = self._empty(len(photometry))
+        fill = partial(self._fill, photometry, columns)
+        with ThreadPoolExecutor(n_threads or len(os.sched_getaffinity(0))) as pool:
+            list(pool.map(fill, range(0, len(photometry), CHUNK)))
+        return columns
+
+    def predict_raw(self, flux: np.ndarray, flux_err: np.ndarray) -> np.ndarray:
+        """Raw outputs (object, 3 K) float32 of the network for fluxes and errors (object, band) in nJy."""
+        return forward(self._weights, features_of(flux, flux_err, self.card.scaling, tuple(self.card.bands)))
+
+    def _empty(self, n: int) -> dict[str, np.ndarray]:
+        scalars = ("z_phot", "z_phot_lo", "z_phot_hi", "z_mode")
+        vectors = ("pz_weight", "pz_mean", "pz_sigma")
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(scalars, (n,)) | dict.fromkeys(vectors, (n, self.card.n_components))
+        return {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
+
+    def _fill(self, photometry: Photometry, columns: dict[str, np.ndarray], start: int) -> None:
+        """Write the rows of one piece into `columns`."""
+        some = slice(start, start + CHUNK)
+        flux = photometry.flux[some]
+        raw = self.predict_raw(flux, photometry.flux_err[some])
+        blank = ~np.isfinite(flux).any(axis=1)
+        for name, values in redshift_columns(*mixture_parameters(raw, self.card.width, self.card.redshift_scale)).items():
+            values = values.astype(np.float32)
+            values[blank] = np.nan
+            columns[name][some] = values
+
+
+def save_photoz(folder: str | Path, model: Any, card: TableCard, examples: Photometry) -> TableCard:
+    """Write a package and give back its card with the digests filled in; it replaces an older one as a whole.
+
+    Parameters
+    ----------
+    model
+        Keras model of :func:`surveycnn.photoz.network.build_network`.
+    examples
+        Photometry of which the first rows go into the golden file.
+    """
+    folder = Path(folder)
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
+    temporary.mkdir(parents=True)
+    try:
+        bare = type(model).from_config(model.get_config())  # without the optimizer and the loss, which are no part of a network
+        bare.set_weights(model.get_weights())
+        bare.save(temporary / MODEL_FILE)
+        flux, flux_err = examples.flux[:N_GOLDEN], examples.flux_err[:N_GOLDEN]
+        raw = np.asarray(model(features_of(flux, flux_err, card.scaling, tuple(card.bands)), training=False))
+        np.savez_compressed(temporary / GOLDEN_FILE, flux=flux, flux_err=flux_err, raw=raw)
+        digests = {name: file_sha256(temporary / name) for name in (MODEL_FILE, GOLDEN_FILE)}
+        card = card.model_copy(update={"sha256": digests})
+        write_card(temporary, card)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return card
+
+
+def load_photoz(folder: str | Path) -> PhotozModel:
+    """The photo-z model in `folder`, after its digests and golden outputs agreed.
+
+    Raises
+    ------
+    ModelError
+        Where the folder is no package of a photo-z model for tables, or fails its own card or golden file.
+    """
+    card = read_table_card(folder)
+    findings, model = _inspect(Path(folder), card)
+    if model is None:
+        raise ModelError(f"photo-z model {str(folder)!r} is refused: {'; '.join(findings)}")
+    return model
+
+
+def check_photoz(folder: str | Path) -> list[str]:
+    """All findings against the package in `folder`, empty for a good one."""
+    try:
+        card = read_table_card(folder)
+    except ModelError as error:
+        return [str(error)]
+    return _inspect(Path(folder), card)[0]
+
+
+def is_photoz_package(folder: str | Path) -> bool:
+    """Whether `folder` has the card of a photo-z model for tables."""
+    try:
+        read_table_card(folder)
+    except ModelError:
+        return False
+    return True
+
+
+def _inspect(folder: Path, card: TableCard) -> tuple[list[str], PhotozModel | None]:
+    """Findings and, where there are none, the model."""
+    findings = file_findings(folder, card.sha256, _GOLDEN_ENTRIES)
+    if findings:
+        return findings, None
+    try:
+        weights = _read_weights(folder / MODEL_FILE)
+        model = PhotozModel(card, weights)
+        with np.load(folder / GOLDEN_FILE, allow_pickle=False) as arrays:
+            found, expected = model.predict_raw(arrays["flux"], arrays["flux_err"]), arrays["raw"]
+        if found.shape != (len(found), 3 * card.n_components) or found.shape != expected.shape or not len(found):
+            return [f"the network gives {found.shape[1]} numbers, the card says {3 * card.n_components}"], None
+    except (ValueError, KeyError, OSError, IndexError) as error:
+        return [f"{MODEL_FILE} or {GOLDEN_FILE} cannot be read: {error}"], None
+    difference = golden_difference(found, expected)
+    if difference > GOLDEN_TOLERANCE:
+        return [f"outputs differ from {GOLDEN_FILE} by {difference:.2g}, allowed are {GOLDEN_TOLERANCE:.2g}"], None
+    return [], model
+
+
+def _read_weights(path: Path) -> Weights:
+    """Kernels and biases of the dense layers in a Keras file: dense0, dense1, ... and raw."""
+    import h5py
+
+    with zipfile.ZipFile(path) as archive:
+        stored = io.BytesIO(archive.read(_WEIGHTS))
+    with h5py.File(stored, "r") as file:
+        named = {str(group.attrs["name"]): group for group in _variables(file) if "0" in group}
+        order = [f"dense{number}" for number in range(len(named) - 1)] + ["raw"]
+        return [(named[name]["0"][:], named[name]["1"][:]) for name in order]
+
+
+def _variables(file: Any) -> Iterator[Any]:
+    """The groups of the layers' variables in Keras's file of weights."""
+    for layer in file["layers"].values():
+        yield layer["vars"]
