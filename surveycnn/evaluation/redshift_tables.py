@@ -30,8 +30,9 @@ def redshift_tables(entries: dict[str, dict[str, Any]]) -> list[str]:
             parts += [f"### In bins of {words}", markdown_table(rows)]
     text = (
         "Each cell: objects: bias (mean dz) / sigma NMAD / KS distance of the PIT from uniform, which is 0.87 / sqrt(objects) "
-        f"on average where the PDFs are right. Bins with fewer than {MIN_OBJECTS} objects are left out. There are none of the "
-        "true redshift: in them the PIT is not uniform, and the bias not 0, even where all PDFs are right."
+        f"on average where the PDFs are right. Bins with fewer than {MIN_OBJECTS} objects are left out. There are no bins of the "
+        "true redshift: in them the PIT is not uniform, and the bias not 0, even where all PDFs are right; in those of the true "
+        "magnitude they are nearly."
     )
     return [*parts, text]
 

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import qp
 
 from surveycnn.cli import main
+from surveycnn.evaluation import run
 from surveycnn.evaluation.config import EvaluateConfig
 from surveycnn.evaluation.run import run_evaluate
 from surveycnn.models.morphology import QUESTIONS
+from surveycnn.training.data import LabelledStamps
 
 SMALL = {"model": "morphology", "n": 40, "n_train": 16, "n_valid": 16, "n_workers": 1, "engine": "tensorflow"}
 
@@ -34,6 +37,19 @@ class Average:
     def predict(self, stamps: np.ndarray) -> np.ndarray:
         type(self).predictions += 1
         return np.tile(self.mean, (len(stamps), 1))
+
+
+class Everybody:
+    """A method that gives every galaxy the redshifts of the training set, as a histogram."""
+
+    name, title, reference, task, mix = "everybody", "redshifts of all", "nobody et al.", "photoz", "train"
+
+    def fit(self, train, valid, *, folder: Path, seed: int, log) -> None:
+        self.counts, self.edges = np.histogram(train.labels["redshift"], np.linspace(0, 3, 13))
+        np.savez(folder / "fitted.npz", counts=self.counts)
+
+    def predict(self, stamps: np.ndarray) -> dict[str, np.ndarray]:
+        return {"pz_probability": np.tile(self.counts / self.counts.sum(), (len(stamps), 1)), "pz_edges": self.edges}
 
 
 @pytest.fixture
@@ -81,7 +97,8 @@ def test_run_flow__evaluate_prints_the_metrics_and_replaces_its_own_pictures(tmp
     output = tmp_path / "out"
     output.mkdir()
     (output / "evaluation.json").write_text("{}")
-    (output / "lens_confusion.png").write_text("of an earlier evaluation")
+    for name in ("lens_confusion.png", "photoz_pdf.hdf5"):
+        (output / name).write_text("of an earlier evaluation")
     settings = {"model": "morphology", "n": 72, "seed": 1000, "output": output, "n_workers": 1}
     arguments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     assert main(["run-flow", "evaluate", "--no-prefect", *arguments]) == 0
@@ -104,3 +121,25 @@ def test_run_evaluate__hard_mix_of_lenses(tmp_path):
     metrics = run_evaluate(config).metrics("lens")
     assert metrics["auroc"].value > 0.6 and "re-arranged without lensing" in metrics["auroc"].definition
     assert "tpr10" not in metrics
+
+
+def test_run_evaluate__redshifts_of_a_model_and_of_histograms(tmp_path, monkeypatch):
+    monkeypatch.setattr("surveycnn.evaluation.methods.METHODS", {"everybody": Everybody})
+    monkeypatch.setattr("surveycnn.evaluation.entries.pieces", lambda data: [data.stamps[:15], data.stamps[15:]])
+    work = {"work_dir": str(tmp_path / "work"), "methods": None, "shifted": False}
+    config = EvaluateConfig(**SMALL | {"model": "photoz", "n": 24}, **work, output=str(tmp_path / "a"))
+    found = run_evaluate(config)
+    assert found.metrics("photoz")["crps"].value < found.metrics("everybody")["crps"].value
+    assert found.metrics("photoz").keys() == found.metrics("everybody").keys() and found.metrics("everybody")["crps"].n == 24
+    names = {path.name for path in (tmp_path / "a").iterdir()}
+    assert {"photoz_reliability.png", "photoz_confusion.png", "photoz_nz.png", "photoz_pdf.hdf5"} < names
+    ensemble = qp.read(str(tmp_path / "a" / "photoz_pdf.hdf5"))
+    assert ensemble.npdf == 24 and set(ensemble.ancil) == {"object", "z_true", "z_phot"}
+    np.testing.assert_allclose(ensemble.cdf(ensemble.ancil["z_phot"][:, None]), 0.5, atol=1e-5)
+
+
+def test_ensemble__without_qp(monkeypatch):
+    lines: list[str] = []
+    monkeypatch.setattr(run, "is_qp_there", lambda: False)
+    assert run._ensemble({}, LabelledStamps("photoz", ("g",), np.zeros((0, 4, 4, 1))), lines.append) == {}
+    assert lines == ["qp is not installed, photoz_pdf.hdf5 is not written: pip install 'surveycnn[qp]'"]
