@@ -35,7 +35,6 @@ class DIsanto18(NetworkLearner, GaussianRedshifts):
     name = "dcmdn"
     title = "DCMDN, 5 Gaussians"
     reference = "D'Isanto & Polsterer 2018"
-    dtype = "mixed_bfloat16"
 
     def __init__(
         self,

@@ -27,7 +27,6 @@ class Pasquet19(BinnedRedshifts):
     name = "pasquet19"
     title = "Inception CNN, 180 bins"
     reference = "Pasquet et al. 2019"
-    dtype = "mixed_bfloat16"
 
     def __init__(
         self,

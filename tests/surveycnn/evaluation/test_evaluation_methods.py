@@ -30,7 +30,7 @@ SMALL: dict[str, dict] = {
     "whole_images": {"n_train": 160, "epochs": 3, "batch_size": 16},
     "apertures": {"n_train": 160},
 }
-TASK = {name: method.task for name, method in METHODS.items()}  # type: ignore[attr-defined]
+TASK = {name: METHODS[name].task for name in SMALL}  # type: ignore[attr-defined]
 FEATURED = answer_slices()["smooth_or_featured"].start + 1
 N_TEST = 16
 
@@ -115,9 +115,9 @@ def fitted(sets, fits):
 
 
 def test_methods__name_themselves_and_their_papers():
-    assert set(METHODS) == set(SMALL)
-    for name, method in METHODS.items():
-        made = method()
+    assert {name for name, method in METHODS.items() if method.task != "photoz"} == set(SMALL)  # type: ignore[attr-defined]
+    for name in SMALL:
+        made = METHODS[name]()
         assert made.name == name and made.title and made.reference
         assert made.mix == ("sersic" if name == "sersic_images" else "train")
         assert made.n_train >= 1000 and made.n_learned is None and made.n_weights is None
