@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_query(commands)
     _add_verify(commands)
     _add_models(commands)
+    _add_photoz(commands)
     return parser
 
 
@@ -116,3 +117,39 @@ def _add_models(commands: argparse._SubParsersAction) -> None:
     check = actions.add_parser("check", help="check a model package before it is trusted")
     check.add_argument("folder", metavar="DIR")
     check.set_defaults(run="models:check")
+
+
+def _add_photoz(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("photoz", help="redshifts from a table of photometry: fit a model, predict with it")
+    actions = command.add_subparsers(metavar="fit | predict", required=True)
+    fit = actions.add_parser("fit", help="fit a model to a table with redshifts")
+    fit.add_argument("table", metavar="TABLE", help=".parquet .fits .csv .ecsv .hdf5; FILE[n] or FILE[NAME] for an HDU or group")
+    fit.add_argument("--bands", metavar="A,B", required=True, help="bands, for instance u,g,r,i,z,y")
+    fit.add_argument("--redshift", metavar="COLUMN", required=True, help="column of the true redshifts")
+    fit.add_argument("-o", "--output", metavar="MODEL_DIR", required=True, help="folder of the model")
+    _add_photometry(fit)
+    fit.add_argument("--name", help="name of the model")
+    fit.add_argument("--seed", type=int, metavar="N", help="of the weights and the split")
+    fit.add_argument("--members", type=int, metavar="N", help="networks whose mean PDF the model learns")
+    fit.add_argument("--epochs", type=int, metavar="N", help="passes through the table")
+    fit.set_defaults(run="photoz:fit")
+    predict = actions.add_parser("predict", help="write a table with the redshifts of its rows")
+    predict.add_argument("model", metavar="MODEL_DIR", help="folder of the model")
+    predict.add_argument("table", metavar="TABLE", help="of any format that fit reads")
+    predict.add_argument("-o", "--output", metavar="FILE", required=True, help=".parquet .fits .csv .ecsv .hdf5")
+    _add_photometry(predict)
+    predict.set_defaults(run="photoz:predict")
+
+
+def _add_photometry(command: argparse.ArgumentParser) -> None:
+    """Options that say where the photometry is; the model remembers those of its fit."""
+    group = command.add_argument_group(
+        "where the photometry is, if not in flux_<band> and flux_err_<band> (nJy) or mag_<band> and mag_err_<band> (AB)"
+    )
+    group.add_argument(
+        "--column", metavar="NAME=COLUMN", action="append", default=[], help="a single column, for instance mag_u=MAG_AUTO_U"
+    )
+    group.add_argument("--flux", metavar="PATTERN", help="fluxes, with {band} for the band, for instance 'f_{band}'")
+    group.add_argument("--flux-err", metavar="PATTERN", help="errors of the fluxes")
+    group.add_argument("--mag", metavar="PATTERN", help="magnitudes, for instance 'mag_{band}_lsst'")
+    group.add_argument("--mag-err", metavar="PATTERN", help="errors of the magnitudes")

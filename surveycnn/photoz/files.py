@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
+import tempfile
 import uuid
 import warnings
 from collections import Counter
@@ -105,9 +106,11 @@ def check_output(path: str | Path) -> Path:
         raise InputError(f"cannot write {str(path)!r}: there is no folder {str(folder)!r}")
     if os.path.exists(path) and not os.path.isfile(path):
         raise InputError(f"cannot write {str(path)!r}: something else is there under that name: remove it first")
-    if not os.access(path if os.path.exists(path) else folder, os.W_OK):
-        raise InputError(f"cannot write {str(path)!r}: permission denied: give another path")
-    return path
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return path
+    except OSError as error:
+        raise InputError(f"cannot write {str(path)!r} ({error.strerror or error}): give another path") from error
 
 
 def _suffix(file: str, known: tuple[str, ...]) -> str:

@@ -100,16 +100,6 @@ def check_columns(bands: Sequence[str], columns: ColumnMap) -> None:
         raise InputError(f"cannot map {unknown[0]!r} to the column {columns[unknown[0]]!r}: known are {', '.join(known)}")
 
 
-def check_observed(photometry: Photometry) -> None:
-    """Raise an InputError where no object has a measured flux in one of the bands, from which nothing can be learnt."""
-    measured = (np.isfinite(photometry.flux) & np.isfinite(photometry.flux_err)).any(axis=0)
-    empty = [band for band, is_measured in zip(photometry.bands, measured, strict=True) if not is_measured]
-    if empty:
-        raise InputError(
-            f"no object of {len(photometry)} has a flux with an error in {', '.join(empty)}: leave this out of the bands"
-        )
-
-
 def mapped_columns(bands: Sequence[str], patterns: Mapping[str, str | None], pairs: Sequence[str] = ()) -> dict[str, str]:
     """Columns of the photometry in `bands`, as options give them.
 
@@ -161,8 +151,8 @@ def _kind_of_band(table: pa.Table, band: str, columns: ColumnMap) -> str:
             return kind
     raise InputError(
         f"the table has no photometry of the band {band!r}: expected flux_{band} and flux_err_{band} (nJy) or mag_{band} and "
-        f"mag_err_{band} (AB), {_found(table)}; map other names with --column, or --flux and --mag; where {band} was never "
-        "observed, add the column with NaN"
+        f"mag_err_{band} (AB), {_found(table)}; map other names with --column, --flux or --mag; where {band} was never observed, "
+        f"add flux_{band} and flux_err_{band} of NaN"
     )
 
 

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from surveycnn.errors import InputError
 from surveycnn.photoz.tables import (
-    check_observed,
     mapped_columns,
     photometry_of,
     read_table,
@@ -437,14 +436,6 @@ def test_photometry_of__says_what_is_wrong(table, mapping, message):
 def test_photometry_of__refuses_bands_that_are_none(bands, message):
     with pytest.raises(InputError, match=message):
         photometry_of(columns(), bands)
-
-
-def test_check_observed__names_bands_without_a_flux():
-    table = columns(flux_u=[np.nan, np.nan], flux_err_u=[1.0, 1.0], mag_g=[99.0, 99.0], mag_err_g=[1.0, 1.0], mag_r=[20.0, 99.0])
-    table = table.append_column("mag_err_r", pa.array([0.1, 0.1]))
-    check_observed(photometry_of(table, ["r"]))
-    with pytest.raises(InputError, match="no object of 2 has a flux with an error in u, g: leave this out of the bands"):
-        check_observed(photometry_of(table, ["u", "g", "r"]))
 
 
 @pytest.mark.parametrize(
