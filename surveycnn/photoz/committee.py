@@ -57,7 +57,8 @@ class Rows:
     def noisy_features(self, members: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Features (..., feature) of some rows, measured anew with more noise, a few with a band less."""
         flux, error = self.photometry.flux[members], self.photometry.flux_err[members]
-        known = np.where(np.isfinite(error), error, 0.0)
+        depth = np.array([self.scaling.softening[band] for band in self.photometry.bands])
+        known = np.where(np.isfinite(error), error, depth)
         amount = EXTRA_NOISE * rng.random((*members.shape, 1))
         flux = flux + amount * known * rng.standard_normal(flux.shape)
         if flux.shape[-1] > 1:
