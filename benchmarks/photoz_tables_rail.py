@@ -7,6 +7,7 @@ holds, benchmarks/rail/estimate.py is the one script that runs in it.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,8 @@ ESTIMATORS = {
 }
 NEEDS_FILTERS = {"bpz": "dc2", "bpz_31": "dc2"}
 """Template fits, and the sample whose filter curves RAIL ships."""
+ONE_PROCESS = {"LOKY_MAX_CPU_COUNT": "1"}
+"""Keeps joblib from starting processes, whose CPU seconds would be counted and limited apart."""
 
 
 def python_of(folder: Path) -> Path:
@@ -73,7 +76,7 @@ def rail(name: str, sample: Sample, python: Path, folder: Path, limit_s: int) ->
     command = [str(python), str(HERE / "estimate.py"), name, str(settings), *map(str, tables), str(output), str(limit_s)]
     log = folder / f"{sample.name}_{name}.log"
     with log.open("w") as file:
-        subprocess.run(command, check=True, stdout=file, stderr=subprocess.STDOUT)
+        subprocess.run(command, check=True, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, **ONE_PROCESS})
     told = json.loads(log.read_text().splitlines()[-1])
     ensemble = qp.read(str(output))
     return Result(
