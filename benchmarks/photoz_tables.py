@@ -38,8 +38,8 @@ from surveycnn.training.redshift_metrics import redshift_metrics
 OURS = "surveycnn"
 DRAWN = {OURS: "surveycnn photoz", "rail_flexzboost": "RAIL FlexZBoost"}
 READERS = {"photoz_dc2": read_dc2, "photoz_sdss_mgs": read_sdss}
-LIMIT_S = 360
-"""CPU seconds after which an estimator of RAIL is given up."""
+LIMIT_S = 720
+"""CPU seconds after which an estimator of RAIL is given up: six minutes of two cores."""
 CHECKED = ("sigma_nmad", "crps", "cde_loss", "pit_ks")
 """Metrics that are shown beside those of redshift_metrics."""
 
