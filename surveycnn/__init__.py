@@ -17,6 +17,7 @@ if (_checkout / "pyproject.toml").is_file():
 _PUBLIC = {
     "open_catalog": "surveycnn.catalogs.query",
     "load_model": "surveycnn.inference.predictor",
+    "load_photoz": "surveycnn.photoz.predict",
     "load_config": "surveycnn.config",
     "run_survey": "surveycnn.run.survey",
 }

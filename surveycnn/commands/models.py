@@ -8,6 +8,7 @@ import sys
 
 from surveycnn.models.card import Card
 from surveycnn.models.package import check_package, find_card, shipped_models
+from surveycnn.photoz.package import check_photoz, is_photoz_package
 
 
 def show(arguments: argparse.Namespace) -> int:
@@ -41,7 +42,10 @@ def _card_text(card: Card) -> str:
 
 def check(arguments: argparse.Namespace) -> int:
     """Check a package and say what is wrong with it; 2 where it is refused."""
-    findings = check_package(shipped_models().get(arguments.folder, arguments.folder))
+    if is_photoz_package(arguments.folder):
+        findings = check_photoz(arguments.folder)
+    else:
+        findings = check_package(shipped_models().get(arguments.folder, arguments.folder))
     for finding in findings:
         print(f"surveycnn: {finding}", file=sys.stderr)
     if not findings:

@@ -85,7 +85,7 @@ def _given(arguments: argparse.Namespace, *options: str) -> dict[str, Any]:
 def _settings(arguments: argparse.Namespace) -> FitSettings:
     if arguments.name is not None and not NAME.fullmatch(arguments.name):
         raise InputError(
-            f"the name is {arguments.name!r}, expected up to 64 letters, digits and -_. that begin with none of these"
+            f"the name is {arguments.name!r}, expected at most 64 letters, digits and -_. with a letter or digit first"
         )
     try:
         return FitSettings(**_given(arguments, "seed", "members", "epochs"))

@@ -21,9 +21,9 @@ import numpy as np
 
 from surveycnn.errors import InputError, ModelError
 from surveycnn.inference.heads import mixture_parameters, redshift_columns
-from surveycnn.models.card import write_card
+from surveycnn.models.card import CARD_FILE, card_values, write_card
 from surveycnn.models.package import GOLDEN_FILE, GOLDEN_TOLERANCE, MODEL_FILE, file_findings, file_sha256, golden_difference
-from surveycnn.photoz.card import TableCard, read_table_card
+from surveycnn.photoz.card import TASK, TableCard, read_table_card
 from surveycnn.photoz.features import features_of
 from surveycnn.photoz.network import Weights, forward
 from surveycnn.photoz.tables import Photometry
@@ -158,12 +158,12 @@ def check_photoz(folder: str | Path) -> list[str]:
 
 
 def is_photoz_package(folder: str | Path) -> bool:
-    """Whether `folder` has the card of a photo-z model for tables."""
+    """Whether `folder` has a card that calls itself one of a photo-z model for tables."""
     try:
-        read_table_card(folder)
-    except ModelError:
+        values = card_values(Path(folder) / CARD_FILE)
+    except (ModelError, OSError):
         return False
-    return True
+    return isinstance(values, dict) and values.get("task") == TASK
 
 
 def _inspect(folder: Path, card: TableCard) -> tuple[list[str], PhotozModel | None]:

@@ -10,8 +10,7 @@ from surveycnn.evaluation.methods.pixels import in_symmetries
 from surveycnn.evaluation.methods.redshifts import N_BINS, BinnedRedshifts
 from surveycnn.models.backend import import_keras
 from surveycnn.models.blocks import dense_head, residual_features
-
-WIDTHS = (24, 48, 96)
+from surveycnn.models.photoz import WIDTHS
 
 
 class Binned(BinnedRedshifts):
@@ -27,8 +26,8 @@ class Binned(BinnedRedshifts):
     def __init__(
         self,
         *,
-        n_train: int = 20_000,
-        epochs: int = 6,
+        n_train: int = 50_000,
+        epochs: int = 8,
         batch_size: int = 64,
         rate: float = 2e-3,
         n_bins: int = N_BINS,

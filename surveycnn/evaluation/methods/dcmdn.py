@@ -39,7 +39,7 @@ class DIsanto18(NetworkLearner, GaussianRedshifts):
     def __init__(
         self,
         *,
-        n_train: int = 20_000,
+        n_train: int = 10_000,
         epochs: int = 6,
         batch_size: int = 64,
         rate: float = 5e-4,

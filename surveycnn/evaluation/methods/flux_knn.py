@@ -30,7 +30,7 @@ class NearestFluxes(FluxLearner):
     title = "Fluxes alone: nearest neighbours"
     reference = "in the manner of Beck et al. 2016"
 
-    def __init__(self, *, n_train: int = 20_000, n_neighbours: int = 15) -> None:
+    def __init__(self, *, n_train: int = 50_000, n_neighbours: int = 15) -> None:
         super().__init__(n_train=n_train)
         self.n_neighbours = self.checked("n_neighbours", n_neighbours)
 

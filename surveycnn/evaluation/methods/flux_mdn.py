@@ -30,7 +30,7 @@ class FluxMixture(FluxLearner):
     title = "Fluxes alone: mixture network"
     reference = "this package"
 
-    def __init__(self, *, n_train: int = 20_000, members: int | None = None, epochs: int | None = None) -> None:
+    def __init__(self, *, n_train: int = 50_000, members: int | None = None, epochs: int | None = None) -> None:
         super().__init__(n_train=n_train)
         self.members = members if members is None else self.checked("members", members)
         self.epochs = epochs if epochs is None else self.checked("epochs", epochs)

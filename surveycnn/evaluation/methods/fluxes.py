@@ -6,8 +6,8 @@ import numpy as np
 
 from surveycnn.evaluation.methods.method import Log, Rows, in_chunks
 from surveycnn.evaluation.methods.redshifts import GaussianRedshifts
+from surveycnn.sources.stamp_photometry import stamp_photometry
 from surveycnn.training.data import LabelledStamps
-from surveycnn.training.photometry import stamp_photometry
 
 
 class FluxLearner(GaussianRedshifts):

@@ -31,7 +31,7 @@ class Pasquet19(BinnedRedshifts):
     def __init__(
         self,
         *,
-        n_train: int = 20_000,
+        n_train: int = 10_000,
         epochs: int = 4,
         batch_size: int = 64,
         rate: float = 5e-4,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,7 @@ import pytest
 from astropy.table import Table
 
 from surveycnn.cli import main
+from surveycnn.photoz.card import read_table_card
 from surveycnn.photoz.tables import read_table, write_table
 
 BANDS = "ugr"
@@ -58,13 +63,29 @@ def predicted(model: Path, table: pa.Table, output: Path, *more: str) -> pa.Tabl
     return read_table(output)
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """A small model that was fitted to fluxes, and what the command said."""
+
+    folder: Path
+    stdout: str
+    stderr: str
+
+
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a small model that was fitted to fluxes."""
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     folder = tmp_path_factory.mktemp("photoz")
-    table = write_table(galaxies(N_ROWS, seed=1), folder / "train.parquet")
-    assert main(fit_arguments(table, folder / "model", "--name", "toy")) == 0
-    return folder / "model"
+    table = write_table(galaxies(N_ROWS, seed=1), folder / "train.fits")
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with redirect_stdout(stdout), redirect_stderr(stderr):
+        assert main(fit_arguments(table, folder / "models/one", "--name", "toy")) == 0
+    return Fitted(folder / "models/one", stdout.getvalue(), stderr.getvalue())
+
+
+@pytest.fixture
+def model(fitted: Fitted) -> Path:
+    """Folder of the small model."""
+    return fitted.folder
 
 
 @pytest.fixture
@@ -83,16 +104,22 @@ def errors(tmp_path, capsys):
     return run
 
 
-def test_fit__prints_metrics_and_writes_a_model(tmp_path, capsys):
-    table = write_table(galaxies(N_ROWS, seed=1), tmp_path / "train.fits")
-    assert main(fit_arguments(table, tmp_path / "models/one")) == 0
-    printed = capsys.readouterr()
-    assert "bands u g r, 144 rows to train on, 16 to validate" in printed.out
-    assert "sigma_nmad = " in printed.out and "(n = 16): " in printed.out
-    assert "16 held out" in printed.err
-    first = (tmp_path / "models/one/card.yaml").read_text()
-    assert main(fit_arguments(table, tmp_path / "models/one")) == 0, "a model of ours may be replaced"
-    assert (tmp_path / "models/one/card.yaml").read_text() == first
+def test_fit__prints_metrics_on_stdout_and_progress_on_stderr(fitted):
+    first, *metrics = fitted.stdout.splitlines()
+    assert first.endswith("models/one: toy, bands u g r, 144 rows to train on, 16 to validate")
+    assert any(line.startswith("  sigma_nmad = ") and "(n = 16): " in line for line in metrics)
+    assert "16 held out" in fitted.stderr and "sigma_nmad" not in fitted.stderr
+
+
+def test_fit__replaces_a_model_where_a_link_points_and_gives_the_same_again(fitted, tmp_path):
+    table = write_table(galaxies(N_ROWS, seed=1), tmp_path / "train.csv")
+    shutil.copytree(fitted.folder, tmp_path / "real")
+    (tmp_path / "real/card.yaml").write_text((fitted.folder / "card.yaml").read_text().replace("toy", "older"))
+    (tmp_path / "link").symlink_to("real")
+    assert main(fit_arguments(table, tmp_path / "link", "--name", "toy")) == 0
+    assert (tmp_path / "link").is_symlink()
+    old, new = (read_table_card(folder).model_dump(exclude={"sha256"}) for folder in (fitted.folder, tmp_path / "real"))
+    assert old == new
 
 
 def test_predict__appends_to_all_columns_and_keeps_the_order(model, tmp_path, capsys):
@@ -237,14 +264,6 @@ def test_fit__refuses_a_folder_of_others(tmp_path, errors):
     assert "is the card of 'lens', expected 'photoz_table'" in errors(*fit_arguments(table, tmp_path / "lens"))
     assert "cannot write a model to '/proc/none/model'" in errors(*fit_arguments(table, Path("/proc/none/model")))
     assert (tmp_path / "lens/card.yaml").is_file()
-
-
-def test_fit__writes_where_a_link_points(tmp_path):
-    table = write_table(galaxies(N_ROWS, seed=1), tmp_path / "t.parquet")
-    (tmp_path / "real").mkdir()
-    (tmp_path / "link").symlink_to("real")
-    assert main(fit_arguments(table, tmp_path / "link")) == 0
-    assert (tmp_path / "link").is_symlink() and (tmp_path / "real/card.yaml").is_file()
 
 
 def test_fit__of_a_table_that_cannot_be_read(tmp_path, errors):

@@ -10,6 +10,7 @@ from surveycnn.errors import InputError, ModelError
 from surveycnn.inference import engines
 from surveycnn.inference.engines import OutOfDeviceMemory, available_engines, make_engine, resolve_kind
 from surveycnn.inference.predictor import Predictor, load_model
+from surveycnn.inference.scaling import transmission
 from surveycnn.models.package import load_package, package_folder
 
 TASKS = ["lens", "morphology", "merger", "photoz"]
@@ -211,3 +212,64 @@ def test_predictor__keeps_no_state_between_models():
     before = one.predict_raw(stamps)
     two.predict_raw(stamps[::-1])
     np.testing.assert_array_equal(one.predict_raw(stamps), before)
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def photoz(request):
+    return load_model("photoz", engine=request.param, batch_size=8)
+
+
+def galaxies_for(card, n, size=64):
+    """Stamps wider than those of the model, fluxes and errors of round galaxies with a colour."""
+    rng = np.random.default_rng(7)
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    blob = np.exp(-0.5 * (x**2 + y**2) / rng.uniform(4, 9, n)[:, None, None])
+    total = rng.lognormal(8, 0.5, (n, 1)) * np.array([0.5, 1.0, 1.4, 1.6])
+    shape = blob / blob.sum(axis=(1, 2), keepdims=True)
+    stamps = total[:, None, None, :] * shape[..., None] + rng.normal(0, 2, (n, size, size, len(card.bands)))
+    return stamps.astype(np.float32), total, np.full(total.shape, 50.0)
+
+
+def test_predict__fluxes_are_given_or_measured(photoz):
+    stamps, flux, flux_err = galaxies_for(photoz.card, 20)
+    given = photoz.predict(stamps, flux, flux_err)["z_phot"].values
+    np.testing.assert_allclose(photoz.predict(stamps[:, 4:-4, 4:-4], flux, flux_err)["z_phot"], given, rtol=1e-5)
+    measured = photoz.predict(stamps)["z_phot"].values
+    assert np.isfinite(measured).all() and 0 < np.median(np.abs(measured - given)) < 0.1
+    redder = photoz.predict(stamps, flux * [0.3, 1, 1, 1], flux_err)["z_phot"].values
+    assert np.median(np.abs(redder - given)) > 1e-3
+    lost = photoz.predict(stamps, flux * [np.nan, 1, 1, 1], flux_err)["z_phot"].values
+    assert np.isfinite(lost).all() and not np.allclose(lost, given, rtol=1e-3)
+
+
+def test_predict__does_not_depend_on_the_grouping_with_fluxes(photoz):
+    stamps, flux, flux_err = galaxies_for(photoz.card, 19)
+    whole = photoz.predict_raw(stamps, flux, flux_err)
+    for step in (1, 8, 11):
+        pieces = [slice(start, start + step) for start in range(0, 19, step)]
+        parts = np.concatenate([photoz.predict_raw(stamps[some], flux[some], flux_err[some]) for some in pieces])
+        np.testing.assert_allclose(parts, whole, atol=1e-5, rtol=1e-5)
+
+
+def test_predict__frees_from_the_dust_of_the_milky_way(photoz):
+    stamps, flux, flux_err = galaxies_for(photoz.card, 12)
+    clear = photoz.predict(stamps, flux, flux_err)
+    ebv = np.linspace(0, 0.3, 12)
+    passed = transmission(photoz.card, ebv)
+    dimmed = (stamps * passed[:, None, None, :], flux * passed, flux_err * passed)
+    freed = photoz.predict(*dimmed, ebv=ebv)
+    np.testing.assert_allclose(freed["z_phot"], clear["z_phot"], atol=1e-3)
+    through = photoz.predict(*dimmed)["z_phot"].values
+    assert np.abs(through - clear["z_phot"].values)[6:].max() > 0.01
+    ebv[3] = np.nan
+    np.testing.assert_allclose(photoz.predict(*dimmed, ebv=ebv)["z_phot"][3], through[3], rtol=1e-5)
+
+
+def test_predict__fluxes_that_do_not_fit(photoz):
+    stamps, flux, flux_err = galaxies_for(photoz.card, 3)
+    with pytest.raises(InputError, match="flux and flux_err go together: give both, or neither"):
+        photoz.predict(stamps, flux)
+    with pytest.raises(InputError, match=r"flux_err has the shape \(2, 4\), expected \(3, 4\): a row per stamp"):
+        photoz.predict(stamps, flux, flux_err[:2])
+    with pytest.raises(InputError, match=r"ebv has the shape \(\), expected \(3,\): one value per stamp"):
+        photoz.predict(stamps, flux, flux_err, ebv=0.1)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from surveycnn.cli import main
 from surveycnn.errors import InputError, ModelError
 from surveycnn.inference import mixture
 from surveycnn.models.backend import import_keras
@@ -151,6 +152,15 @@ def test_predict__other_bands(fitted, table):
     photometry = table(5, 1)[0]
     with pytest.raises(InputError, match="the photometry has the bands r, g, i, but the model 'toy' takes g, r, i"):
         load_photoz(fitted[0]).predict(dataclasses.replace(photometry, bands=("r", "g", "i")))
+
+
+def test_models_check__knows_these_packages(fitted, tmp_path, capsys):
+    assert main(["models", "check", str(fitted[0])]) == 0
+    assert "card, digests and golden outputs agree" in capsys.readouterr().out
+    folder = shutil.copytree(fitted[0], tmp_path / "model")
+    (folder / "model.keras").write_bytes(b"no zip")
+    assert main(["models", "check", str(folder)]) == 2
+    assert "model.keras has sha256" in capsys.readouterr().err
 
 
 def test_load_photoz__damaged_packages(fitted, tmp_path):
