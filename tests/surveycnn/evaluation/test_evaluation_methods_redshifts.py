@@ -257,13 +257,13 @@ def test_flux_knn__takes_fluxes_from_labels_that_hold_them(fitted, sets, tmp_pat
         np.testing.assert_array_equal(method._state[key], values)
 
 
-def test_flux_knn__prefers_the_scatter_of_the_neighbours(tmp_path):
-    """Where fluxes tell the redshift but for a scatter, the width is about that scatter."""
+def test_flux_knn__prefers_the_width_of_a_kernel_density():
+    """Where fluxes tell the redshift but for a scatter, the width is that of Silverman's rule for 15 values of that scatter."""
     rng = np.random.default_rng(0)
     true = rng.uniform(0.2, 1.2, 2000)
     z = true + 0.05 * (1 + true) * rng.normal(size=2000)
     state = {"features": true[:, None] * np.ones(4), "z": z}
-    assert NearestFluxes()._best_width(state) == pytest.approx(0.05, rel=0.3)
+    assert NearestFluxes()._best_width(state) == pytest.approx(0.05 * (4 / (3 * 15)) ** 0.2, rel=0.3)
     assert NearestFluxes()._best_width({"features": np.zeros((1, 4)), "z": np.ones(1)}) == flux_knn.WIDTHS[-1]
     weight, mean, sigma = gaussians(np.array([[0.0, 1.0]]), 0.1)
     assert weight.tolist() == [[0.5, 0.5]] and mean.tolist() == [[0.0, 1.0]] and sigma.tolist() == [[0.1, 0.2]]
