@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,9 @@ from surveycnn.models.backend import import_keras
 from surveycnn.models.card import Metric
 from surveycnn.photoz.card import FitSettings as FitSettings
 from surveycnn.photoz.card import TableCard
-from surveycnn.photoz.committee import COMPONENTS, Log, Pace, Rows, fit_committee, fit_published
+from surveycnn.photoz.committee import COMPONENTS, N_PUBLISHED, Log, Pace, Rows, fit_committee
 from surveycnn.photoz.features import feature_scaling
-from surveycnn.photoz.network import forward, weights_of
+from surveycnn.photoz.network import forward, mean_mixture, members_of
 from surveycnn.photoz.package import load_photoz, save_photoz
 from surveycnn.photoz.tables import Photometry
 from surveycnn.training.calibration import width_factor
@@ -29,8 +30,6 @@ REFERENCE_ROWS, REFERENCE_EPOCHS = 10_000, 160
 """A table of so many rows is passed so many times; a larger one is seen longer in all, but fewer times."""
 MORE_ROWS = 0.4
 """Exponent with which the galaxies that a network sees in all grow with the rows."""
-PUBLISHED_SHARE = 1.0
-"""Passes of the published network over those of the committee."""
 
 
 def fit_photoz(
@@ -71,9 +70,8 @@ def fit_photoz(
     pace = pace_of(len(train_rows), settings)
     log(f"fitting on {len(train_rows)} rows, {len(valid_rows)} held out, {pace.epochs} passes")
     committee, best = fit_committee(train_rows, valid_rows, settings.members, pace, log)
-    longer = Pace(max(1, round(PUBLISHED_SHARE * pace.epochs)), pace.batch_size, pace.seed)
-    model = fit_published(train_rows, valid_rows, committee, longer, log)
-    raw = forward(weights_of(model), valid_rows.features())
+    members = members_of(committee)
+    raw = forward(members, valid_rows.features())
     card = TableCard(
         name=name,
         bands=list(photometry.bands),
@@ -81,8 +79,8 @@ def fit_photoz(
         redshift=(round(float(redshift.min()), 5), round(float(redshift.max()), 5)),
         scaling=train_rows.scaling,
         redshift_scale=scale,
-        n_components=COMPONENTS,
-        width=round(width_factor(raw, valid_rows.redshift), 4),
+        n_components=min(N_PUBLISHED, settings.members * COMPONENTS),
+        width=round(width_factor(partial(_mixture, raw), valid_rows.redshift), 4),
         settings=settings,
         n_train=len(train_rows),
         n_valid=len(valid_rows),
@@ -90,9 +88,14 @@ def fit_photoz(
         surveycnn=__version__,
         keras=import_keras().__version__,
     )
-    save_photoz(folder, model, card, valid_rows.photometry)
+    save_photoz(folder, members, card, valid_rows.photometry)
     metrics = _measured(folder, valid_rows, scale)
-    return save_photoz(folder, model, card.model_copy(update={"metrics": metrics}), valid_rows.photometry)
+    return save_photoz(folder, members, card.model_copy(update={"metrics": metrics}), valid_rows.photometry)
+
+
+def _mixture(raw: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gaussians in units of the redshift scale, with widths by the factor `width`."""
+    return mean_mixture(raw, width, 1.0, N_PUBLISHED)
 
 
 def check_training(photometry: Photometry, redshift: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""The networks for tables: a committee that is trained as one, and the single network that learns its mean PDF.
+"""The networks for tables: a committee that is trained as one, and its forward pass in numpy.
 
 A prediction needs matrix products and nothing else, so that :func:`forward` does it in numpy: no start-up of TensorFlow, and two
 cores are kept busy by threads.
@@ -11,37 +11,26 @@ from typing import Any
 
 import numpy as np
 
+from surveycnn.inference.heads import mixture_parameters
 from surveycnn.models.backend import import_keras
 
-Weights = list[tuple[np.ndarray, np.ndarray]]
-"""Kernel (input, output) and bias (output,) of each dense layer."""
+Layers = list[tuple[np.ndarray, np.ndarray]]
+"""Kernel (input, output) and bias (output,) of each dense layer of one network."""
 
 START_SPREAD = -1.5
 """Raw widths of the Gaussians at the start, in units of the redshift scale."""
 
 
-def build_network(n_features: int, width: int, depth: int, n_components: int, start: Sequence[float]) -> Any:
-    """Keras model from features (object, feature) to (object, 3 K): dense layers with shortcuts around all but the first.
+def build_committee(n_members: int, n_features: int, width: int, depth: int, n_components: int, start: Sequence[float]) -> Any:
+    """Keras model from (object, member, feature) to (object, member, 3 K): networks of dense layers side by side.
+
+    All layers but the first have a shortcut around them.
 
     Parameters
     ----------
     start
         (K,) means of the Gaussians at the start, in units of the redshift scale.
     """
-    keras = import_keras()
-    layers = keras.layers
-    inputs = keras.Input((n_features,), name="features")
-    x = layers.Dense(width, activation="silu", name="dense0")(inputs)
-    for number in range(1, depth):
-        x = layers.Add()([x, layers.Dense(width, activation="silu", name=f"dense{number}")(x)])
-    raw = layers.Dense(3 * n_components, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01), name="raw")
-    model = keras.Model(inputs, raw(x), name="photoz_table")
-    raw.bias.assign(start_bias(start))
-    return model
-
-
-def build_committee(n_members: int, n_features: int, width: int, depth: int, n_components: int, start: Sequence[float]) -> Any:
-    """The same `n_members` times side by side: Keras model from (object, member, feature) to (object, member, 3 K)."""
     keras = import_keras()
     stacked = stacked_dense()
     inputs = keras.Input((n_members, n_features), name="features")
@@ -51,6 +40,29 @@ def build_committee(n_members: int, n_features: int, width: int, depth: int, n_c
         x = keras.layers.Add()([x, stacked(n_members, width, "silu")(x)])
     raw = stacked(n_members, 3 * n_components, None, start_bias(start))(x)
     return keras.Model(inputs, keras.ops.transpose(raw, (1, 0, 2)), name="committee")
+
+
+def build_published(members: Sequence[Layers]) -> Any:
+    """Keras model from features (object, feature) to (object, member * 3 K) of stock layers, with the members' weights."""
+    keras = import_keras()
+    layers = keras.layers
+    inputs = keras.Input((members[0][0][0].shape[0],), name="features")
+    outputs = []
+    for number, member in enumerate(members):
+        x: Any = None
+        for place, (kernel, bias) in enumerate(member):
+            last = place == len(member) - 1
+            dense = layers.Dense(len(bias), activation=None if last else "silu", name=layer_name(number, place))
+            y = dense(inputs if x is None else x)
+            dense.set_weights([kernel, bias])
+            x = y if last or x is None else layers.Add()([x, y])
+        outputs.append(x)
+    return keras.Model(inputs, layers.Concatenate()(outputs) if len(outputs) > 1 else outputs[0], name="photoz_table")
+
+
+def layer_name(member: int, place: int) -> str:
+    """Name of a dense layer in the published network."""
+    return f"member{member}_dense{place}"
 
 
 def stacked_dense() -> Any:
@@ -86,21 +98,27 @@ def start_bias(start: Sequence[float]) -> np.ndarray:
     return np.concatenate([np.zeros(n), np.asarray(start), np.full(n, START_SPREAD)]).astype(np.float32)
 
 
-def weights_of(model: Any) -> Weights:
-    """Kernels and biases of the dense layers of :func:`build_network`, in order."""
-    dense = [layer for layer in model.layers if isinstance(layer, import_keras().layers.Dense)]
-    return [(np.asarray(layer.kernel), np.asarray(layer.bias)) for layer in dense]
+def members_of(committee: Any) -> list[Layers]:
+    """Weights of each member of a trained :func:`build_committee`."""
+    arrays = [np.asarray(values) for values in committee.get_weights()]
+    kernels, biases = arrays[0::2], arrays[1::2]
+    pairs = list(zip(kernels, biases, strict=True))
+    return [[(kernel[member], bias[member, 0]) for kernel, bias in pairs] for member in range(len(kernels[0]))]
 
 
-def forward(weights: Weights, features: np.ndarray) -> np.ndarray:
-    """Raw outputs (object, 3 K) float32 of the network with these weights, for features (object, feature) float32."""
-    x = features @ weights[0][0]
-    _silu(x, weights[0][1])
-    for kernel, bias in weights[1:-1]:
+def forward(members: Sequence[Layers], features: np.ndarray) -> np.ndarray:
+    """Raw outputs (object, member, 3 K) float32 of networks with these weights, for features (object, feature) float32."""
+    return np.stack([_forward(layers, features) for layers in members], axis=1)
+
+
+def _forward(layers: Layers, features: np.ndarray) -> np.ndarray:
+    x = features @ layers[0][0]
+    _silu(x, layers[0][1])
+    for kernel, bias in layers[1:-1]:
         step = x @ kernel
         _silu(step, bias)
         x += step
-    kernel, bias = weights[-1]
+    kernel, bias = layers[-1]
     return x @ kernel + bias
 
 
@@ -112,3 +130,26 @@ def _silu(x: np.ndarray, bias: np.ndarray) -> None:
     np.exp(gate, out=gate)
     gate += np.float32(1)
     x /= gate
+
+
+def mean_mixture(raw: np.ndarray, width: float, scale: float, n_kept: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weight, mean and sigma (object, component) of the mean PDF of a committee, its `n_kept` heaviest Gaussians.
+
+    The members agree, so that few of their Gaussians carry nearly all of the mean: the heaviest sixteen of 48 hold 99 % of it,
+    and every score is the same to 1 %.
+
+    Parameters
+    ----------
+    raw
+        (object, member, 3 K) outputs.
+    width
+        Factor on the widths, from the calibration.
+    scale
+        Redshift that a raw mean of 1 stands for.
+    """
+    n, n_members, n_outputs = raw.shape
+    parts = mixture_parameters(raw.reshape(n * n_members, n_outputs), width, scale)
+    weight, mean, sigma = (part.reshape(n, n_members * n_outputs // 3) for part in parts)
+    heaviest = np.argsort(-weight, axis=1, kind="stable")[:, :n_kept]
+    weight, mean, sigma = (np.take_along_axis(part, heaviest, axis=1) for part in (weight, mean, sigma))
+    return weight / weight.sum(axis=1, keepdims=True), mean, sigma

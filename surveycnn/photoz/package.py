@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from surveycnn.errors import InputError, ModelError
-from surveycnn.inference.heads import mixture_parameters, redshift_columns
+from surveycnn.inference.heads import redshift_columns
 from surveycnn.models.card import CARD_FILE, card_values, write_card
 from surveycnn.models.package import GOLDEN_FILE, GOLDEN_TOLERANCE, MODEL_FILE, file_findings, file_sha256, golden_difference
 from surveycnn.photoz.card import TASK, TableCard, read_table_card
 from surveycnn.photoz.features import features_of
-from surveycnn.photoz.network import Weights, forward
+from surveycnn.photoz.network import Layers, build_published, forward, layer_name, mean_mixture
 from surveycnn.photoz.tables import Photometry
 
 N_GOLDEN = 16
@@ -44,9 +44,9 @@ class PhotozModel:
         Its bands, how it was fitted, and how well it does.
     """
 
-    def __init__(self, card: TableCard, weights: Weights):
+    def __init__(self, card: TableCard, members: list[Layers]):
         self.card = card
-        self._weights = weights
+        self._members = members
 
     def __repr__(self) -> str:
         return f"PhotozModel({self.card.name!r}, bands={','.join(self.card.bands)})"
@@ -81,8 +81,8 @@ class PhotozModel:
         return columns
 
     def predict_raw(self, flux: np.ndarray, flux_err: np.ndarray) -> np.ndarray:
-        """Raw outputs (object, 3 K) float32 of the network for fluxes and errors (object, band) in nJy."""
-        return forward(self._weights, features_of(flux, flux_err, self.card.scaling, tuple(self.card.bands)))
+        """Raw outputs (object, member, 3 K) float32 of the networks for fluxes and errors (object, band) in nJy."""
+        return forward(self._members, features_of(flux, flux_err, self.card.scaling, tuple(self.card.bands)))
 
     def _empty(self, n: int) -> dict[str, np.ndarray]:
         scalars = ("z_phot", "z_phot_lo", "z_phot_hi", "z_mode")
@@ -96,19 +96,20 @@ class PhotozModel:
         flux = photometry.flux[some]
         raw = self.predict_raw(flux, photometry.flux_err[some])
         blank = ~np.isfinite(flux).any(axis=1)
-        for name, values in redshift_columns(*mixture_parameters(raw, self.card.width, self.card.redshift_scale)).items():
+        parts = mean_mixture(raw, self.card.width, self.card.redshift_scale, self.card.n_components)
+        for name, values in redshift_columns(*parts).items():
             values = values.astype(np.float32)
             values[blank] = np.nan
             columns[name][some] = values
 
 
-def save_photoz(folder: str | Path, model: Any, card: TableCard, examples: Photometry) -> TableCard:
+def save_photoz(folder: str | Path, members: list[Layers], card: TableCard, examples: Photometry) -> TableCard:
     """Write a package and give back its card with the digests filled in; it replaces an older one as a whole.
 
     Parameters
     ----------
-    model
-        Keras model of :func:`surveycnn.photoz.network.build_network`.
+    members
+        Weights of the trained networks.
     examples
         Photometry of which the first rows go into the golden file.
     """
@@ -116,12 +117,11 @@ def save_photoz(folder: str | Path, model: Any, card: TableCard, examples: Photo
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
     temporary.mkdir(parents=True)
     try:
-        bare = type(model).from_config(model.get_config())  # without the optimizer and the loss, which are no part of a network
-        bare.set_weights(model.get_weights())
-        bare.save(temporary / MODEL_FILE)
+        model = build_published(members)
+        model.save(temporary / MODEL_FILE)
         flux, flux_err = examples.flux[:N_GOLDEN], examples.flux_err[:N_GOLDEN]
         raw = np.asarray(model(features_of(flux, flux_err, card.scaling, tuple(card.bands)), training=False))
-        np.savez_compressed(temporary / GOLDEN_FILE, flux=flux, flux_err=flux_err, raw=raw)
+        np.savez_compressed(temporary / GOLDEN_FILE, flux=flux, flux_err=flux_err, raw=raw.reshape(len(raw), len(members), -1))
         digests = {name: file_sha256(temporary / name) for name in (MODEL_FILE, GOLDEN_FILE)}
         card = card.model_copy(update={"sha256": digests})
         write_card(temporary, card)
@@ -172,12 +172,16 @@ def _inspect(folder: Path, card: TableCard) -> tuple[list[str], PhotozModel | No
     if findings:
         return findings, None
     try:
-        weights = _read_weights(folder / MODEL_FILE)
-        model = PhotozModel(card, weights)
+        model = PhotozModel(card, _read_members(folder / MODEL_FILE))
         with np.load(folder / GOLDEN_FILE, allow_pickle=False) as arrays:
             found, expected = model.predict_raw(arrays["flux"], arrays["flux_err"]), arrays["raw"]
-        if found.shape != (len(found), 3 * card.n_components) or found.shape != expected.shape or not len(found):
-            return [f"the network gives {found.shape[1]} numbers, the card says {3 * card.n_components}"], None
+        if (
+            found.shape != expected.shape
+            or not len(found)
+            or found.shape[2] % 3
+            or found.size < 3 * card.n_components * len(found)
+        ):
+            return [f"the networks give {found.shape}, {GOLDEN_FILE} has {expected.shape}"], None
     except (ValueError, KeyError, OSError, IndexError) as error:
         return [f"{MODEL_FILE} or {GOLDEN_FILE} cannot be read: {error}"], None
     difference = golden_difference(found, expected)
@@ -186,16 +190,20 @@ def _inspect(folder: Path, card: TableCard) -> tuple[list[str], PhotozModel | No
     return [], model
 
 
-def _read_weights(path: Path) -> Weights:
-    """Kernels and biases of the dense layers in a Keras file: dense0, dense1, ... and raw."""
+def _read_members(path: Path) -> list[Layers]:
+    """Kernels and biases of the dense layers of each member in a Keras file."""
     import h5py
 
     with zipfile.ZipFile(path) as archive:
         stored = io.BytesIO(archive.read(_WEIGHTS))
     with h5py.File(stored, "r") as file:
-        named = {str(group.attrs["name"]): group for group in _variables(file) if "0" in group}
-        order = [f"dense{number}" for number in range(len(named) - 1)] + ["raw"]
-        return [(named[name]["0"][:], named[name]["1"][:]) for name in order]
+        named = {str(group.attrs["name"]): (group["0"][:], group["1"][:]) for group in _variables(file) if "0" in group}
+    members: list[Layers] = []
+    while layer_name(len(members), 0) in named:
+        places = range(len(named))
+        names = [layer_name(len(members), place) for place in places]
+        members.append([named[name] for name in names if name in named])
+    return members
 
 
 def _variables(file: Any) -> Iterator[Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import gammaln
 from scipy.stats import norm
 
 from surveycnn.inference import mixture
-from surveycnn.inference.heads import mixture_parameters
 from surveycnn.models.card import Calibration
 
 MIN_FACTOR, MAX_FACTOR = 0.2, 5.0
@@ -75,15 +76,19 @@ def error_factor(value: np.ndarray, error: np.ndarray, true: np.ndarray) -> floa
     return float(np.clip(np.sqrt(np.prod(factors)), MIN_FACTOR, MAX_FACTOR))
 
 
-def width_factor(raw: np.ndarray, redshift: np.ndarray) -> float:
-    """Factor on the widths of the Gaussians of raw outputs (object, 3 K) that makes the redshifts (object,) most likely."""
+Mixtures = Callable[[float], tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""From a factor on the widths to weights, means and widths (object, component) of Gaussians."""
+
+
+def width_factor(mixtures: Mixtures, redshift: np.ndarray) -> float:
+    """Factor on the widths of the Gaussians of PDFs that makes the redshifts (object,) most likely."""
 
     def negative_log_likelihood(log_factor: float) -> float:
-        density = mixture.pdf(redshift, *mixture_parameters(raw, float(np.exp(log_factor))))
+        density = mixture.pdf(redshift, *mixtures(float(np.exp(log_factor))))
         return -float(np.log(np.maximum(density, 1e-300)).mean())
 
     limits = (float(np.log(MIN_FACTOR)), float(np.log(MAX_FACTOR)))
-    return float(np.exp(minimize_scalar(negative_log_likelihood, bounds=limits, method="bounded").x))
+    return float(np.exp(minimize_scalar(negative_log_likelihood, bounds=limits, method="bounded", options={"xatol": 1e-3}).x))
 
 
 def calibration_error(score: np.ndarray, is_positive: np.ndarray, n_bins: int = 15) -> float:

@@ -9,11 +9,13 @@ import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from surveycnn.inference.heads import mixture_parameters
 from surveycnn.inference.predictor import Predictor, load_model
 from surveycnn.models.backend import import_keras
 from surveycnn.models.card import Calibration, Card, Metric
@@ -111,7 +113,7 @@ def _calibrated(card: Card, model: Any, data: LabelledStamps) -> Card:
     """The card with its calibration, scores fitted with the classes weighted to the training's prior."""
     if card.task == "photoz":
         raw = predicted_raw(model, card, data)[:, : 3 * card.n_components]
-        width = round(width_factor(raw, np.asarray(data.labels["redshift"], np.float64)), 4)
+        width = round(width_factor(partial(mixture_parameters, raw), np.asarray(data.labels["redshift"], np.float64)), 4)
         return card.model_copy(update={"calibration": Calibration(width=width)})
     predictor = Predictor(card, model, kind=import_keras().backend.backend(), precision="float32", batch_size=256)
     predicted = predict_all(predictor, data)

@@ -12,7 +12,10 @@ from surveycnn.errors import InputError, ModelError
 from surveycnn.inference import mixture
 from surveycnn.models.backend import import_keras
 from surveycnn.photoz.card import FitSettings, read_table_card
+from surveycnn.photoz.committee import COMPONENTS
+from surveycnn.photoz.features import features_of
 from surveycnn.photoz.fit import MIN_ROWS, fit_photoz, pace_of
+from surveycnn.photoz.network import mean_mixture
 from surveycnn.photoz.package import CHUNK, check_photoz
 from surveycnn.photoz.predict import load_photoz
 from surveycnn.photoz.tables import Photometry
@@ -88,7 +91,19 @@ def test_package__numpy_gives_what_keras_gives(fitted):
     with np.load(folder / "golden.npz") as golden:
         raw = load_photoz(folder).predict_raw(golden["flux"], golden["flux_err"])
         np.testing.assert_allclose(raw, golden["raw"], atol=1e-4, rtol=1e-4)
-    assert keras_model.input_shape[1:] == (card.n_features,) and keras_model.output_shape[1:] == (3 * card.n_components,)
+        features = features_of(golden["flux"], golden["flux_err"], card.scaling, tuple(card.bands))
+        np.testing.assert_allclose(np.asarray(keras_model(features)), raw.reshape(len(raw), -1), atol=1e-4, rtol=1e-4)
+    assert raw.shape[1:] == (card.settings.members, 3 * COMPONENTS)
+
+
+def test_mean_mixture__is_the_mean_of_the_members_and_few_gaussians_carry_it():
+    raw = np.random.default_rng(0).normal(0.5, 1, (30, 3, 24))
+    z = np.linspace(0.1, 3, 30)
+    members = [mixture.pdf(z, *mean_mixture(raw[:, [k]], 1.2, 0.7, 8)) for k in range(3)]
+    np.testing.assert_allclose(mixture.pdf(z, *mean_mixture(raw, 1.2, 0.7, 24)), np.mean(members, axis=0))
+    weight, mean, sigma = mean_mixture(raw, 1.2, 0.7, 5)
+    assert weight.shape == mean.shape == sigma.shape == (30, 5) and np.all(np.diff(weight, axis=1) <= 0)
+    np.testing.assert_allclose(weight.sum(axis=1), 1)
 
 
 def test_fit__the_unit_of_the_fluxes_does_not_matter_and_a_fit_repeats(fitted, table, tmp_path):
