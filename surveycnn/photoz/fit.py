@@ -19,7 +19,7 @@ from surveycnn.photoz.features import feature_scaling
 from surveycnn.photoz.network import forward, mean_mixture, members_of
 from surveycnn.photoz.package import load_photoz, save_photoz
 from surveycnn.photoz.tables import Photometry
-from surveycnn.training.calibration import width_factor
+from surveycnn.training.calibration import uniform_width
 from surveycnn.training.redshift_metrics import redshift_metrics
 
 MIN_ROWS = 100
@@ -80,7 +80,7 @@ def fit_photoz(
         scaling=train_rows.scaling,
         redshift_scale=scale,
         n_components=min(N_PUBLISHED, settings.members * COMPONENTS),
-        width=round(width_factor(partial(_mixture, raw), valid_rows.redshift), 4),
+        width=round(uniform_width(partial(_mixture, raw), valid_rows.redshift), 4),
         settings=settings,
         n_train=len(train_rows),
         n_valid=len(valid_rows),
