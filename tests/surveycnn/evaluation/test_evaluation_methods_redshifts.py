@@ -20,7 +20,7 @@ from surveycnn.training.data import LabelledStamps, simulated
 
 SIZE = 36
 SMALL: dict[str, dict] = {
-    "pasquet19": {"n_train": 96, "epochs": 5, "batch_size": 16, "rate": 2e-3, "stamp_px": 16, "n_bins": 24},
+    "pasquet19": {"n_train": 160, "epochs": 10, "batch_size": 16, "stamp_px": 16, "n_bins": 24},
     "dcmdn": {"n_train": 96, "epochs": 5, "batch_size": 16, "stamp_px": 12},
     "binned": {"n_train": 160, "epochs": 10, "batch_size": 16, "rate": 5e-3, "n_bins": 24},
     "flux_mdn": {"n_train": 160, "members": 1, "epochs": 30},
