@@ -88,7 +88,7 @@ def split_vectors(table: pa.Table) -> pa.Table:
             continue
         values = array_of_column(table[field.name], field.name)
         for place, part in enumerate(values.reshape(len(values), -1 if values.size else int(np.prod(values.shape[1:]))).T):
-            columns.append(to_arrow(np.asarray(part), part.mask if np.ma.isMaskedArray(part) else None))
+            columns.append(to_arrow(np.asarray(part), np.ma.getmaskarray(part) if np.ma.isMaskedArray(part) else None))
             fields.append(pa.field(f"{field.name}_{place}", columns[-1].type, metadata=field.metadata))
     return pa.table(columns, schema=pa.schema(fields))
 

@@ -113,7 +113,7 @@ def mapped_columns(bands: Sequence[str], patterns: Mapping[str, str | None], pai
     pairs
         ``NAME=COLUMN`` of single columns; these count more.
     """
-    columns = {}
+    columns: dict[str, str] = {}
     for kind, pattern in patterns.items():
         if pattern is None:
             continue
