@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from surveycnn.catalogs.columns import photoz_columns
 from surveycnn.errors import InputError, ModelError
 from surveycnn.models.card import findings_text
 from surveycnn.photoz.arrays import to_arrow
-from surveycnn.photoz.card import FitSettings, TableCard, read_table_card
+from surveycnn.photoz.card import FitSettings, TableCard, check_name, read_table_card
 from surveycnn.photoz.tables import (
     check_bands,
     check_output,
@@ -33,8 +32,6 @@ from surveycnn.sky.files import split_path
 
 KINDS = ("flux", "flux_err", "mag", "mag_err")
 """Columns of a band, and options that name them for all bands."""
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-"""What the card takes for a name."""
 
 
 def fit(arguments: argparse.Namespace) -> int:
@@ -83,10 +80,8 @@ def _given(arguments: argparse.Namespace, *options: str) -> dict[str, Any]:
 
 
 def _settings(arguments: argparse.Namespace) -> FitSettings:
-    if arguments.name is not None and not NAME.fullmatch(arguments.name):
-        raise InputError(
-            f"the name is {arguments.name!r}, expected at most 64 letters, digits and -_. with a letter or digit first"
-        )
+    if arguments.name is not None:
+        check_name(arguments.name)
     try:
         return FitSettings(**_given(arguments, "seed", "members", "epochs"))
     except ValidationError as error:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from surveycnn.errors import ModelError
+from surveycnn.errors import InputError, ModelError
 from surveycnn.models.card import CARD_FILE, CardPart, Metric, card_values, findings_text
 
 TASK = "photoz_table"
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -28,8 +30,8 @@ class FitSettings(CardPart):
     """How a network is fitted to a table."""
 
     seed: Annotated[int, Field(ge=0)] = 1
-    members: Annotated[int, Field(ge=1, le=32)] = 6
-    """Networks of the committee whose mean PDF the published network learns."""
+    members: Annotated[int, Field(ge=1, le=32)] = 8
+    """Networks of the committee, whose mean PDF is the answer."""
     epochs: Annotated[int, Field(ge=1)] | None = None
     """Passes of the committee through the training set; None takes fewer for a larger table."""
     valid_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -39,7 +41,7 @@ class FitSettings(CardPart):
 class TableCard(CardPart):
     """All that is known about a photo-z model for tables."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
     task: Literal["photoz_table"] = TASK
     bands: Annotated[list[str], Field(min_length=1)]
     columns: dict[str, str] = {}
@@ -78,6 +80,12 @@ class TableCard(CardPart):
     def n_features(self) -> int:
         """Inputs of the network: luptitude, error and absence of each band, and the colours between neighbours."""
         return 4 * len(self.bands) - 1
+
+
+def check_name(name: str) -> None:
+    """Raise InputError where a model cannot have this name."""
+    if not re.match(NAME_PATTERN, name):
+        raise InputError(f"the name is {name!r}, expected at most 64 letters, digits and -_. with a letter or digit first")
 
 
 def read_table_card(folder: str | Path) -> TableCard:

@@ -13,11 +13,11 @@ from surveycnn.errors import InputError
 from surveycnn.models.backend import import_keras
 from surveycnn.models.card import Metric
 from surveycnn.photoz.card import FitSettings as FitSettings
-from surveycnn.photoz.card import TableCard
+from surveycnn.photoz.card import TableCard, check_name
 from surveycnn.photoz.committee import COMPONENTS, N_PUBLISHED, Log, Pace, Rows, fit_committee
 from surveycnn.photoz.features import feature_scaling
 from surveycnn.photoz.network import forward, mean_mixture, members_of
-from surveycnn.photoz.package import load_photoz, save_photoz
+from surveycnn.photoz.package import check_folder, load_photoz, save_photoz
 from surveycnn.photoz.tables import Photometry
 from surveycnn.training.calibration import uniform_width
 from surveycnn.training.redshift_metrics import redshift_metrics
@@ -26,7 +26,7 @@ MIN_ROWS = 100
 MAX_VALID = 5_000
 SMALL, SMALL_BATCH, LARGE_BATCH = 30_000, 256, 1024
 """Rows up to which batches are small, and the two sizes."""
-REFERENCE_ROWS, REFERENCE_EPOCHS = 10_000, 160
+REFERENCE_ROWS, REFERENCE_EPOCHS = 10_000, 140
 """A table of so many rows is passed so many times; a larger one is seen longer in all, but fewer times."""
 MORE_ROWS = 0.4
 """Exponent with which the galaxies that a network sees in all grow with the rows."""
@@ -60,11 +60,13 @@ def fit_photoz(
     Raises
     ------
     InputError
-        Where there are too few rows, or a band has no data at all.
+        Where there are too few rows, a band has no data at all, the name cannot be used, or `folder` holds other things.
     """
     settings = settings or FitSettings()
     redshift = np.asarray(redshift, np.float64)
     check_training(photometry, redshift)
+    check_name(name)
+    check_folder(folder)
     import_keras().utils.set_random_seed(settings.seed)
     train_rows, valid_rows, scale = _split(photometry, redshift, settings)
     pace = pace_of(len(train_rows), settings)

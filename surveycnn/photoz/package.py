@@ -133,6 +133,13 @@ def save_photoz(folder: str | Path, members: list[Layers], card: TableCard, exam
     return card
 
 
+def check_folder(folder: str | Path) -> None:
+    """Raise InputError where `folder` holds something that a package must not replace."""
+    path = Path(folder)
+    if path.exists() and not (path.is_dir() and (is_photoz_package(path) or not any(path.iterdir()))):
+        raise InputError(f"{str(path)!r} is there and no photo-z model: give another folder, or remove it first")
+
+
 def load_photoz(folder: str | Path) -> PhotozModel:
     """The photo-z model in `folder`, after its digests and golden outputs agreed.
 

@@ -158,9 +158,15 @@ def test_fit__refused(table, tmp_path):
         fit_photoz(dataclasses.replace(photometry, flux=blank), redshift, tmp_path / "model")
     with pytest.raises(InputError, match="all 200 redshifts are 0.3: there is nothing to learn"):
         fit_photoz(photometry, np.full(200, 0.3), tmp_path / "model")
+    with pytest.raises(InputError, match="the name is '-x', expected at most 64 letters, digits"):
+        fit_photoz(photometry, redshift, tmp_path / "model", name="-x")
     with pytest.raises(InputError, match="there are 199 redshifts for 200 rows"):
         fit_photoz(photometry, redshift[:-1], tmp_path / "model")
     assert not list(tmp_path.iterdir())
+    (tmp_path / "mine").write_text("notes")
+    with pytest.raises(InputError, match="is there and no photo-z model: give another folder, or remove it first"):
+        fit_photoz(photometry, redshift, tmp_path)
+    assert (tmp_path / "mine").read_text() == "notes"
 
 
 def test_predict__other_bands(fitted, table):
