@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,3 +96,12 @@ def test_magnitudes__and_back(flux):
 
 def test_magnitudes__of_no_light_is_nan():
     assert np.isnan(magnitudes(np.array([0.0, -1.0, np.nan]))).all()
+
+
+def test_process_tile__dust_of_the_milky_way_changes_redshifts_and_no_flux(parts):
+    tile, window, models, settings = parts
+    clear = process_tile(tile, window, models, settings)
+    dusty = process_tile(tile, window, lambda: [replace(model, ebv=0.2) for model in models()], settings)
+    changed = {str(name) for name in clear.data_vars if not clear[name].equals(dusty[name])}
+    assert {"z_phot", "pz_mean", "pz_domain"} <= changed
+    assert all(name.startswith(("z_", "pz_")) or name == "flags" for name in changed)
