@@ -16,6 +16,8 @@ from surveycnn.models.backend import import_keras
 
 N_GAUSSIANS = 5
 LOSSES = ("nll", "crps")
+MIN_STAMP_PX = 12
+"""Of which 2 x 2 pixels are left for the last convolution."""
 LOG_SIGMA_RANGE = (-7.0, 3.0)
 """Widths lie between 0.0009 and 20: an exponential has to be held."""
 
@@ -48,8 +50,10 @@ class DIsanto18(NetworkLearner, GaussianRedshifts):
     ) -> None:
         super().__init__(n_train=n_train, epochs=epochs, batch_size=batch_size, rate=rate)
         self.stamp_px = self.checked("stamp_px", stamp_px)
-        if stamp_px < 10:
-            raise ConfigError(f"stamp_px of the method 'dcmdn' is {stamp_px}, expected 10 or more: the network pools twice")
+        if stamp_px < MIN_STAMP_PX:
+            raise ConfigError(
+                f"stamp_px of the method 'dcmdn' is {stamp_px}, expected {MIN_STAMP_PX} or more: the network pools twice"
+            )
         if loss not in LOSSES:
             raise ConfigError(f"loss of the method 'dcmdn' is {loss!r}, expected one of {', '.join(LOSSES)}")
         self.trained_on = loss

@@ -9,7 +9,15 @@ import pytest
 
 from surveycnn.errors import ConfigError, InputError, ModelError
 from surveycnn.evaluation.methods import METHODS, Binned, DIsanto18, FluxMixture, NearestFluxes, Pasquet19, flux_knn, networks
-from surveycnn.evaluation.methods.dcmdn import LOG_SIGMA_RANGE, N_GAUSSIANS, build_dcmdn, crps_loss, log_loss, with_colours
+from surveycnn.evaluation.methods.dcmdn import (
+    LOG_SIGMA_RANGE,
+    MIN_STAMP_PX,
+    N_GAUSSIANS,
+    build_dcmdn,
+    crps_loss,
+    log_loss,
+    with_colours,
+)
 from surveycnn.evaluation.methods.flux_knn import features, gaussians
 from surveycnn.evaluation.methods.fluxes import measured
 from surveycnn.evaluation.methods.networks import count_trained, weights_of
@@ -196,7 +204,7 @@ def test_build_dcmdn__is_the_published_network():
     assert count_trained(original) == 9 * 15 * 256 + 256 + without_first
     assert count_trained(ours) == 9 * 10 * 256 + 256 + without_first == 4_746_387
     assert count_trained(larger) - count_trained(ours) == (25 - 4) * 1024 * 500
-    assert ours.output_shape == (None, 3 * N_GAUSSIANS)
+    assert ours.output_shape == build_dcmdn((MIN_STAMP_PX, MIN_STAMP_PX, 10)).output_shape == (None, 3 * N_GAUSSIANS)
 
 
 def test_with_colours__are_all_differences():
@@ -225,7 +233,7 @@ def test_losses__are_those_of_the_mixture():
 @pytest.mark.slow
 def test_dcmdn__learns_by_the_crps_too(sets, tmp_path):
     train, valid, test = sets
-    method = DIsanto18(**SMALL["dcmdn"] | {"loss": "crps", "stamp_px": 10, "epochs": 4})
+    method = DIsanto18(**SMALL["dcmdn"] | {"loss": "crps", "epochs": 4})
     lines: list[str] = []
     method.fit(train, valid, folder=tmp_path, seed=1, log=lines.append)
     assert len(lines) == 5 and "epoch 4/4" in lines[3]
@@ -311,7 +319,7 @@ def test_settings__are_checked():
     for make, match in (
         (lambda: Pasquet19(n_bins=0), "n_bins of the method 'pasquet19' is 0"),
         (lambda: Binned(stamp_px=0), "stamp_px of the method 'binned' is 0"),
-        (lambda: DIsanto18(stamp_px=9), "stamp_px of the method 'dcmdn' is 9, expected 10 or more: the network pools twice"),
+        (lambda: DIsanto18(stamp_px=11), "stamp_px of the method 'dcmdn' is 11, expected 12 or more: the network pools twice"),
         (lambda: DIsanto18(loss="mse"), "loss of the method 'dcmdn' is 'mse', expected one of nll, crps"),
         (lambda: NearestFluxes(n_neighbours=0), "n_neighbours of the method 'flux_knn' is 0"),
         (lambda: FluxMixture(members=0), "members of the method 'flux_mdn' is 0"),
@@ -326,7 +334,8 @@ def test_settings__are_checked():
 def test_fit__learns_from_simulated_galaxies(name, tmp_path_factory):
     stamps = tmp_path_factory.getbasetemp() / "photoz-stamps"
     train, test = (simulated("photoz", n, seed=seed, conditions="wide", folder=stamps) for n, seed in ((400, 1), (100, 2)))
-    settings = {"flux_knn": {}, "flux_mdn": {"members": 2}}.get(name, {"epochs": 8, "batch_size": 16})
+    settings: dict = {"flux_knn": {}, "flux_mdn": {"members": 2}}.get(name, {"epochs": 8, "batch_size": 16})
+    settings |= {"stamp_px": 16} if name == "pasquet19" else {}
     method = METHODS[name](**settings)
     method.fit(train, test, folder=stamps / "fits", seed=1, log=print)
     assert error_over_guess(method.predict(test.stamps), test.labels["redshift"], train.labels["redshift"]) < 0.8
