@@ -64,7 +64,7 @@ def pdfs_of(predicted: Arrays) -> Pdfs:
     members = np.flatnonzero(has_pdf(*(predicted[name] for name in names)))
     parts = tuple(np.asarray(predicted[name], float)[members] for name in names)
     if EDGES in predicted:
-        parts = normalised(*parts, predicted[EDGES])
+        parts = normalised(parts[0], predicted[EDGES])
     z_phot = np.asarray(predicted["z_phot"], float)[members] if "z_phot" in predicted else form.quantile(0.5, *parts)
     return Pdfs(members, z_phot, form, parts)
 

@@ -42,7 +42,7 @@ class TableCard(CardPart):
     """All that is known about a photo-z model for tables."""
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
-    task: Literal["photoz_table"] = TASK
+    task: Literal["photoz_table"] = "photoz_table"
     bands: Annotated[list[str], Field(min_length=1)]
     columns: dict[str, str] = {}
     """Column of the table for each of ``flux_<band>``, ``flux_err_<band>``, ``mag_<band>``, ``mag_err_<band>`` that is called

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from surveycnn.inference.heads import heaviest, unordered_mixture
 from surveycnn.models.backend import import_keras
@@ -119,17 +120,23 @@ def members_of(committee: Any) -> list[Layers]:
 def forward(members: Sequence[Layers], features: np.ndarray) -> np.ndarray:
     """Raw outputs (object, member, 3 K) float32 of networks with these weights, for features (object, feature) float32."""
     functions = {"relu": _relu, "silu": _silu}
-    outputs = [_forward(layers, features, functions[activation_of(number)]) for number, layers in enumerate(members)]
-    return np.stack(outputs, axis=1)
+    raw = np.empty((len(features), len(members), len(members[0][-1][1])), np.float32)
+    for number, layers in enumerate(members):
+        raw[:, number] = _forward(layers, features, functions[activation_of(number)])
+    return raw
 
 
 def _forward(layers: Layers, features: np.ndarray, activate: Callable[[np.ndarray], None]) -> np.ndarray:
-    x = np.zeros((), np.float32)
-    for place, (kernel, bias) in enumerate(layers[:-1]):
-        step = (x if place else features) @ kernel
+    """Raw outputs (object, 3 K) of one network."""
+    kernel, bias = layers[0]
+    x = features @ kernel
+    x += bias
+    activate(x)
+    for kernel, bias in layers[1:-1]:
+        step = x @ kernel
         step += bias
         activate(step)
-        x = x + step
+        x += step
     kernel, bias = layers[-1]
     return x @ kernel + bias
 
@@ -162,6 +169,11 @@ def mean_mixture(raw: np.ndarray, width: float, scale: float, n_kept: int) -> tu
     scale
         Redshift that a raw mean of 1 stands for.
     """
-    parts = (part.reshape(len(raw), -1) for part in unordered_mixture(raw, width, scale))
-    weight, mean, sigma = heaviest(n_kept, *parts)
+    n = len(raw)
+    logits, *values = np.split(raw, 3, axis=2)
+    weight = softmax(logits, axis=2).reshape(n, -1)
+    some = np.argpartition(-weight, n_kept - 1, axis=1)[:, :n_kept]  # before the others are computed
+    kept = (np.take_along_axis(part.reshape(n, -1), some, axis=1) for part in (logits, *values))
+    _, mean, sigma = unordered_mixture(np.concatenate(list(kept), axis=1), width, scale)
+    weight, mean, sigma = heaviest(n_kept, np.take_along_axis(weight, some, axis=1), mean, sigma)
     return weight / weight.sum(axis=1, keepdims=True), mean, sigma

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from surveycnn.errors import InputError, ModelError
 from surveycnn.inference.heads import redshift_columns
@@ -76,7 +77,11 @@ class PhotozModel:
             raise InputError(f"the photometry has the bands {found}, but the model {self.card.name!r} takes {expected}")
         columns = self._empty(len(photometry))
         fill = partial(self._fill, photometry, columns)
-        with ThreadPoolExecutor(n_threads or len(os.sched_getaffinity(0))) as pool:
+        # the threads of the matrix products would wait for each other and for ours
+        with (
+            threadpool_limits(1, user_api="blas"),
+            ThreadPoolExecutor(n_threads or len(os.sched_getaffinity(0))) as pool,
+        ):
             list(pool.map(fill, range(0, len(photometry), CHUNK)))
         return columns
 

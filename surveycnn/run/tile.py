@@ -181,11 +181,11 @@ def _by_geometry(models: Sequence[TileModel]) -> list[tuple[int, float, list[Til
 def _predict(model: TileModel, stamps: np.ndarray, bands: Sequence[str], columns: Columns, some: slice) -> Columns:
     """What a model gives for the stamps, in `bands`, of `some` of the sources in `columns`."""
     own = stamps[..., [bands.index(band) for band in model.bands]]
-    fluxes: tuple[np.ndarray | None, ...] = (None, None)
+    flux, flux_err = None, None
     if model.predictor.card.photometry is not None:
         names = ("flux", "flux_err")
-        fluxes = tuple(np.stack([columns[f"{name}_{band}"][some] for band in model.bands], axis=1) for name in names)
-    dataset = model.predictor.predict(own, *fluxes, ebv=np.full(len(own), model.ebv) if model.ebv else None)
+        flux, flux_err = (np.stack([columns[f"{name}_{band}"][some] for band in model.bands], axis=1) for name in names)
+    dataset = model.predictor.predict(own, flux, flux_err, ebv=np.full(len(own), model.ebv) if model.ebv else None)
     return {str(name): values.values for name, values in dataset.data_vars.items()}
 
 
