@@ -130,7 +130,7 @@ def _add_photoz(commands: argparse._SubParsersAction) -> None:
     _add_photometry(fit)
     fit.add_argument("--name", help="name of the model")
     fit.add_argument("--seed", type=int, metavar="N", help="of the weights and the split")
-    fit.add_argument("--members", type=int, metavar="N", help="networks whose mean PDF the model learns")
+    fit.add_argument("--members", type=int, metavar="N", help="networks, whose mean PDF is the answer")
     fit.add_argument("--epochs", type=int, metavar="N", help="passes through the table")
     fit.set_defaults(run="photoz:fit")
     predict = actions.add_parser("predict", help="write a table with the redshifts of its rows")
