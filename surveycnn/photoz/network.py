@@ -155,7 +155,7 @@ def _silu(x: np.ndarray) -> None:
 
 
 def mean_mixture(raw: np.ndarray, width: float, scale: float, n_kept: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weight, mean and sigma (object, component) of the mean PDF of a committee, its `n_kept` heaviest Gaussians.
+    """Weight, mean and sigma (object, component) of the mean PDF of a committee, its `n_kept` heaviest Gaussians or all.
 
     The members agree, so that few of their Gaussians carry nearly all of the mean: the heaviest sixteen of 48 hold 99 % of it,
     and every score is the same to 1 %.
@@ -172,6 +172,7 @@ def mean_mixture(raw: np.ndarray, width: float, scale: float, n_kept: int) -> tu
     n = len(raw)
     logits, *values = np.split(raw, 3, axis=2)
     weight = softmax(logits, axis=2).reshape(n, -1)
+    n_kept = min(n_kept, weight.shape[1])
     some = np.argpartition(-weight, n_kept - 1, axis=1)[:, :n_kept]  # before the others are computed
     kept = (np.take_along_axis(part.reshape(n, -1), some, axis=1) for part in (logits, *values))
     _, mean, sigma = unordered_mixture(np.concatenate(list(kept), axis=1), width, scale)

@@ -101,6 +101,7 @@ def test_mean_mixture__is_the_mean_of_the_members_and_few_gaussians_carry_it():
     z = np.linspace(0.1, 3, 30)
     members = [mixture.pdf(z, *mean_mixture(raw[:, [k]], 1.2, 0.7, 8)) for k in range(3)]
     np.testing.assert_allclose(mixture.pdf(z, *mean_mixture(raw, 1.2, 0.7, 24)), np.mean(members, axis=0))
+    assert mean_mixture(raw[:, :1], 1.2, 0.7, 16)[0].shape == (30, 8)
     weight, mean, sigma = mean_mixture(raw, 1.2, 0.7, 5)
     assert weight.shape == mean.shape == sigma.shape == (30, 5) and np.all(np.diff(weight, axis=1) <= 0)
     np.testing.assert_allclose(weight.sum(axis=1), 1)
