@@ -94,7 +94,7 @@ def further_stamps(plan: Plan, card: Card, model: Any, state: Path, log: Log, na
 
 def _whitening(networks: list[Any], card: Card, data: LabelledStamps) -> tuple[np.ndarray, np.ndarray]:
     """Mean (feature,) and the matrix (feature, feature) that makes the features of the training set white."""
-    labels = {name: data.labels[name][:N_DOMAIN] for name in ("flux", "flux_err") if name in data.labels}
+    labels = {name: values[:N_DOMAIN] for name, values in data.labels.items()}
     some = LabelledStamps(data.task, data.bands, data.stamps[:N_DOMAIN], labels)
     features = np.concatenate([predicted(network, card, some) for network in networks], axis=1).astype(np.float64)
     mean, covariance = features.mean(axis=0), np.cov(features, rowvar=False)

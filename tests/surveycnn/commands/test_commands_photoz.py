@@ -111,6 +111,7 @@ def test_fit__prints_metrics_on_stdout_and_progress_on_stderr(fitted):
     assert "16 held out" in fitted.stderr and "sigma_nmad" not in fitted.stderr
 
 
+@pytest.mark.slow
 def test_fit__replaces_a_model_where_a_link_points_and_gives_the_same_again(fitted, tmp_path):
     table = write_table(galaxies(N_ROWS, seed=1), tmp_path / "train.csv")
     shutil.copytree(fitted.folder, tmp_path / "real")

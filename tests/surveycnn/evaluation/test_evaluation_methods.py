@@ -31,6 +31,16 @@ SMALL: dict[str, dict] = {
     "apertures": {"n_train": 160},
 }
 TASK = {name: METHODS[name].task for name in SMALL}  # type: ignore[attr-defined]
+LONG = ("ds18", "whole_images", "sersic_images")
+"""Methods whose smallest fit takes ten seconds and more."""
+
+
+def named(task=None):
+    """Parameters: the methods of a task, or all; those that take long are marked slow."""
+    names = [name for name in SMALL if task in (None, TASK[name])]
+    return [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in names]
+
+
 FEATURED = answer_slices()["smooth_or_featured"].start + 1
 N_TEST = 16
 
@@ -124,7 +134,7 @@ def test_methods__name_themselves_and_their_papers():
         assert (made.n_passes is None) == (name in ("hc14_svm", "apertures"))
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if TASK[name] == "morphology"])
+@pytest.mark.parametrize("name", named("morphology"))
 def test_predict__gives_fractions_of_the_questions_that_are_answered(name, fitted, sets):
     method, test = fitted(name), sets["morphology"][2]
     fractions = method.predict(test.stamps)
@@ -152,7 +162,7 @@ def test_predict__finds_lumpy_galaxies_featured(name, fitted, sets):
     assert auroc(featured, test.labels["smooth_or_featured"][:, 1] > 10) > 0.9
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if TASK[name] == "merger"])
+@pytest.mark.parametrize("name", named("merger"))
 def test_predict__gives_probabilities_of_mergers(name, fitted, sets):
     method, test = fitted(name), sets["merger"][2]
     probability = method.predict(test.stamps)
@@ -162,7 +172,7 @@ def test_predict__gives_probabilities_of_mergers(name, fitted, sets):
     assert method.predict(test.stamps[:0]).shape == (0,)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", named())
 def test_predict__bears_pixels_without_data(name, fitted, sets):
     test = sets[TASK[name]][2].stamps
     stamps, expected = test[:6].copy(), fitted(name).predict(test)[:6]
@@ -176,7 +186,7 @@ def test_predict__bears_pixels_without_data(name, fitted, sets):
     np.testing.assert_allclose(found[5], expected[5], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", named())
 def test_fit__loads_what_an_identical_call_left(name, fitted, sets, fits):
     first, second, lines = fitted(name), METHODS[name](**SMALL[name]), []
     second.fit(*sets[TASK[name]][:2], folder=fits, seed=1, log=lines.append)
@@ -218,6 +228,7 @@ def test_strong_share__is_that_of_the_votes():
     assert strong_share(labels) == 0.75
 
 
+@pytest.mark.slow
 def test_ds18__bars_share_the_probability_and_artifacts_get_none(fitted, sets):
     fractions = fitted("ds18").predict(sets["morphology"][2].stamps)
     strong, weak, _ = fractions[:, answer_slices()["bar"]].T
