@@ -1,5 +1,7 @@
 """Whole trainings on blobs: they learn, resume where they stopped, and write packages that hold."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -18,9 +20,10 @@ def plan(task, epochs=8, **changes):
     return Plan(task, 192, 64, 64, 7, epochs, 16, "blobs", widths=(8, 16), **changes)
 
 
-def trained(task, blobs, folder, lines):
+def trained(task, blobs, folder, lines, members=2):
     sets = [blobs(task, n, seed, 32) for seed, n in enumerate((192, 64, 64))]
-    return train_on(plan(task, members=2, views=2), Sets(*sets), folder / "package", work_dir=folder / "work", log=lines.append)
+    wanted = plan(task, members=members, views=2)
+    return train_on(wanted, Sets(*sets), folder / "package", work_dir=folder / "work", log=lines.append)
 
 
 def test_train_on__learns_and_writes_a_package_that_holds(blobs, tmp_path):
@@ -42,7 +45,7 @@ def test_train_on__learns_and_writes_a_package_that_holds(blobs, tmp_path):
 
 
 def test_train_on__merger_scores_and_times(blobs, tmp_path):
-    card = trained("merger", blobs, tmp_path, [])
+    card = trained("merger", blobs, tmp_path, [], members=1)
     assert check_package(tmp_path / "package") == []
     assert card.metrics["balanced_accuracy"].value > 0.8 and card.metrics["specificity_projected"].n > 10
     assert card.metrics["time_median_error"].n == card.metrics["completeness_2pc"].n
@@ -51,7 +54,7 @@ def test_train_on__merger_scores_and_times(blobs, tmp_path):
 
 
 def test_train_on__morphology_fractions_and_factors(blobs, tmp_path):
-    card = trained("morphology", blobs, tmp_path, [])
+    card = trained("morphology", blobs, tmp_path, [], members=1)
     assert check_package(tmp_path / "package") == []
     assert card.metrics["smooth_or_featured_accuracy"].value > 0.9 and card.metrics["coverage90"].n > 10
     assert set(card.calibration.concentration) == set(card.questions)
@@ -65,6 +68,23 @@ def _knows_its_domain(predictor, blobs):
     like, unlike = blobs("lens", 60, 9, 32).stamps, np.random.default_rng(1).normal(0, 200, (20, 32, 32, 3)).astype(np.float32)
     inside, outside = (predictor.predict(stamps)["lens_domain"].values for stamps in (like, unlike))
     assert (inside < 1).mean() > 0.9 and (outside > 1).all()
+
+
+def test_train_on__redshifts_with_fluxes_and_a_selected_twin(blobs, tmp_path):
+    sets = []
+    for seed, n in enumerate((192, 64, 64)):
+        truth = {"mag_i": np.linspace(20, 23, n), "spectral_type": np.ones(n)}
+        sets.append(dataclasses.replace(blobs("photoz", n, seed, 32), truth=truth))
+    wanted = plan("photoz", epochs=4, members=1, selected=True)
+    lines = []
+    card = train_on(wanted, Sets(*sets), tmp_path / "package", work_dir=tmp_path / "work", log=lines.append)
+    assert check_package(tmp_path / "package") == []
+    assert card.photometry is not None and card.extinction["g"] > card.extinction["z"] > 0
+    assert card.calibration.width != 1.0 and list(card.schema)[-1] == "pz_domain"
+    assert card.metrics["crps"].value < 0.3 and card.metrics["selected_crps"].n == card.metrics["crps"].n == 64
+    assert "of 192 galaxies, measured on all" in card.metrics["selected_crps"].definition
+    assert any("that a spectroscopic survey would have selected" in line for line in lines)
+    assert card.metrics["baseline_crps"].n == 64
 
 
 @pytest.mark.parametrize("task", ["morphology", pytest.param("merger", marks=pytest.mark.slow), "photoz"])
