@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from surveycnn.errors import InputError
-from surveycnn.sky.images import AB_ZEROPOINT_NJY
+from surveycnn.sky.zeropoints import AB_ZEROPOINT_NJY
 from surveycnn.sources.stamps import cut_stamps
 
 BAD_BITS = (0, 1, 8)

@@ -23,11 +23,12 @@ from astropy.io import fits
 
 from surveycnn.catalogs.flags import flag_value
 from surveycnn.config import MosaicConfig, load_config
+from surveycnn.paths import split_path
 from surveycnn.sky.chunks import COMPRESSOR, ChunkStore, inner_chunk_px
-from surveycnn.sky.files import split_path
-from surveycnn.sky.images import open_image, pixel_scale_arcsec, read_wcs, wcs_text
+from surveycnn.sky.images import open_image
 from surveycnn.sky.ingest import NOISE_KINDS, ingest_band
 from surveycnn.sky.tiling import TileGrid
+from surveycnn.sky.wcs import pixel_scale_arcsec, read_wcs, wcs_text
 from surveycnn.sources.detect import detect_sources, detection_image
 from surveycnn.sources.photometry import measure_sources
 from surveycnn.sources.stamps import cut_stamps

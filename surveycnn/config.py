@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from surveycnn.errors import ConfigError
+from surveycnn.paths import is_url
 
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
 """Names that become file names: they cannot leave the folder that they are put into."""
@@ -50,6 +51,12 @@ class ImageConfig(Strict):
     rms: str | None = None
     mask: str | None = None
     """Mask image, nonzero = bad."""
+    wcs: str | None = None
+    """Header file with the WCS of an image that is not on the grid of its mosaic; None takes that of the image's header."""
+    nodata: float | None = None
+    """Value of pixels without data, besides NaN; in data units."""
+    saturation: float | None = Field(default=None, gt=0)
+    """Pixels at and above it are saturated; in data units. None takes SATURATE of the header, where it is."""
 
     @model_validator(mode="after")
     def _one_noise_map(self) -> ImageConfig:
@@ -68,7 +75,17 @@ class MosaicConfig(Strict):
     ebv: float = Field(default=0.0, ge=0, le=10)
     """E(B-V) of the Milky Way in front of the mosaic, magnitudes, from which models with extinction coefficients free what they
     see; 0 where the images are free of it. Fluxes in the catalog stay as they are measured."""
+    grid: Band | None = None
+    """Band whose image has the pixel grid of the mosaic, to which images on other grids are brought; None takes the first."""
     images: tuple[ImageConfig, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _known_grid(self) -> MosaicConfig:
+        if self.grid is not None and self.grid not in self.bands:
+            raise ValueError(
+                f"mosaic {self.id!r} has no band {self.grid!r} (key grid): its images are in {', '.join(self.bands)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _distinct_bands(self) -> MosaicConfig:
@@ -97,8 +114,24 @@ class DetectionConfig(Strict):
 
     bands: tuple[Band, ...] | None = None
     """Bands that are combined; None takes those of g, r and i that a mosaic has, or else all."""
+    combine: Literal["sum", "chi2"] = "sum"
+    """How bands are combined: their sum weighted for a flat spectrum, or the chi-squared image (Szalay et al. 1999)."""
     threshold_sigma: float = Field(default=3.0, gt=0.5, le=1000)
     min_area_px: int = Field(default=5, ge=1, le=10000)
+    catalog: str | None = None
+    """Table of sources to measure instead of detecting any: FITS, Parquet, CSV, ECSV or VOTable."""
+    ra: str = "ra"
+    dec: str = "dec"
+    """Columns of the catalog, degrees, ICRS."""
+    id: str | None = None
+    """Column of the catalog that is kept as `input_id`; None takes a column of a customary name, or else numbers the rows."""
+
+
+class PhotometryConfig(Strict):
+    """How fluxes are measured."""
+
+    aperture_arcsec: float = Field(default=2.0, gt=0, le=30)
+    """Diameter of the fixed aperture."""
 
 
 class EngineConfig(Strict):
@@ -124,6 +157,7 @@ class SurveyConfig(Strict):
     mosaics: tuple[MosaicConfig, ...] = Field(min_length=1)
     tiling: TilingConfig = TilingConfig()
     detection: DetectionConfig = DetectionConfig()
+    photometry: PhotometryConfig = PhotometryConfig()
     bands: dict[Band, Band] = {}
     """Our band for a model's band: ``{z: Z}``."""
     models: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ("lens", "morphology", "merger", "photoz")
@@ -269,15 +303,6 @@ def _sections_in(annotation: Any) -> list[type[Strict]]:
     return [found for argument in get_args(annotation) for found in _sections_in(argument)]
 
 
-def is_url(path: str) -> bool:
-    """Whether `path` is an fsspec URL such as ``s3://bucket/key``, as against a local path.
-
-    >>> is_url("s3://bucket/g.fits"), is_url("g.fits[1]")
-    (True, False)
-    """
-    return re.match(r"[a-z][a-z0-9+.-]*://", path) is not None
-
-
 def resolve_paths(config: SurveyConfig, folder: Path) -> SurveyConfig:
     """Copy of `config` with absolute paths: inputs and model packages are relative to `folder`, outputs to the current one."""
 
@@ -285,7 +310,7 @@ def resolve_paths(config: SurveyConfig, folder: Path) -> SurveyConfig:
         return path if path is None or is_url(path) else str(folder / Path(path).expanduser())
 
     def image_with(image: ImageConfig) -> ImageConfig:
-        keys = ("path", "weight", "variance", "rms", "mask")
+        keys = ("path", "weight", "variance", "rms", "mask", "wcs")
         return image.model_copy(update={key: absolute(getattr(image, key)) for key in keys})
 
     mosaics = tuple(
@@ -294,8 +319,9 @@ def resolve_paths(config: SurveyConfig, folder: Path) -> SurveyConfig:
     )
     looks_like_path = re.compile(r"[/\\]|^\.")
     models = tuple(absolute(model) if looks_like_path.search(model) else model for model in config.models)
+    detection = config.detection.model_copy(update={"catalog": absolute(config.detection.catalog)})
     outputs = {
         "output": str(config.output_path.expanduser().absolute()),
         "work_dir": str(config.work_path.expanduser().absolute()),
     }
-    return config.model_copy(update={"mosaics": mosaics, "models": models, **outputs})
+    return config.model_copy(update={"mosaics": mosaics, "models": models, "detection": detection, **outputs})

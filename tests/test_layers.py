@@ -11,10 +11,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = [
     ["surveycnn"],
-    ["surveycnn.errors", "surveycnn.bands"],
+    ["surveycnn.errors", "surveycnn.bands", "surveycnn.paths"],
     ["surveycnn.schema"],
-    ["surveycnn.config"],
     ["surveycnn.catalogs.columns", "surveycnn.catalogs.flags", "surveycnn.catalogs.tables"],
+    ["surveycnn.tables"],
+    ["surveycnn.config"],
     ["surveycnn.sky"],
     ["surveycnn.sources"],
     ["surveycnn.models"],

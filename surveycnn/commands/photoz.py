@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from surveycnn.catalogs.columns import photoz_columns
 from surveycnn.errors import InputError, ModelError
 from surveycnn.models.card import findings_text
-from surveycnn.photoz.arrays import to_arrow
+from surveycnn.paths import split_path
 from surveycnn.photoz.card import FitSettings, TableCard, check_name, read_table_card
 from surveycnn.photoz.tables import (
     check_bands,
@@ -28,7 +28,7 @@ from surveycnn.photoz.tables import (
     redshifts_of,
     write_table,
 )
-from surveycnn.sky.files import split_path
+from surveycnn.tables.arrays import to_arrow
 
 KINDS = ("flux", "flux_err", "mag", "mag_err")
 """Columns of a band, and options that name them for all bands."""

@@ -1,6 +1,6 @@
 """Photometry and redshifts in the tables of users: which columns hold them, what their values mean, and what is refused.
 
-Between :mod:`surveycnn.photoz.files`, which knows formats, and the fit and the predictions, which see fluxes only.
+Between :mod:`surveycnn.tables.files`, which knows formats, and the fit and the predictions, which see fluxes only.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from surveycnn.catalogs.tables import field_attrs
 from surveycnn.errors import InputError
-from surveycnn.photoz.files import check_output as check_output
-from surveycnn.photoz.files import read_table as read_table
-from surveycnn.photoz.files import write_table as write_table
+from surveycnn.tables.files import check_output as check_output
+from surveycnn.tables.files import read_table as read_table
+from surveycnn.tables.files import write_table as write_table
 
 ColumnMap = Mapping[str, str]
 """Column that holds ``flux_<band>``, ``flux_err_<band>``, ``mag_<band>`` or ``mag_err_<band>`` where it is called otherwise."""

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surveycnn.config import ImageConfig, MosaicConfig, is_url
+from surveycnn.config import ImageConfig, MosaicConfig
 from surveycnn.errors import InputError
-from surveycnn.sky.files import split_path
-from surveycnn.sky.images import FitsImage, open_image, pixel_scale_arcsec, read_wcs, wcs_text, zeropoint_of
+from surveycnn.paths import is_url, split_path
+from surveycnn.sky.images import FitsImage, open_image
+from surveycnn.sky.wcs import pixel_scale_arcsec, read_wcs, wcs_text
+from surveycnn.sky.zeropoints import zeropoint_of
 
 MAP_KEYS = ("weight", "variance", "rms", "mask")
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from surveycnn.config import SurveyConfig, is_url
+from surveycnn.config import SurveyConfig
 from surveycnn.errors import ResumeError
+from surveycnn.paths import is_url, split_path
 from surveycnn.run.inputs import MosaicInputs
 from surveycnn.run.plan import Plan
 from surveycnn.run.store import FOLDERS, WorkStore, read_json, write_json
 from surveycnn.sky.chunks import ChunkStore
-from surveycnn.sky.files import file_sha256, split_path
+from surveycnn.sky.files import file_sha256
 
 _SHOWN = 5
 

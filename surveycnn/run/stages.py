@@ -15,8 +15,9 @@ from surveycnn.catalogs.coverage import empty_windows
 from surveycnn.catalogs.tables import dataset_to_arrow
 from surveycnn.config import EngineConfig, ImageConfig
 from surveycnn.run.plan import ModelUse, WorkUnit
+from surveycnn.run.scoring import TileModel
 from surveycnn.run.store import TileRecord, WorkStore
-from surveycnn.run.tile import DetectionSettings, TileModel, process_tile
+from surveycnn.run.tile import DetectionSettings, process_tile
 from surveycnn.run.worker import LoadModels, ModelKey, predictor_for
 from surveycnn.sky.chunks import ChunkStore
 from surveycnn.sky.ingest import ingest_band

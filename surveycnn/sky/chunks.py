@@ -23,8 +23,8 @@ from zarr.storage import LocalStore
 
 from surveycnn.errors import ConfigError, InputError, ResumeError
 from surveycnn.sky.background import MESH_PX, evaluate_mesh, mesh_shape
-from surveycnn.sky.images import wcs_from_text
 from surveycnn.sky.tiling import Tile, TileGrid
+from surveycnn.sky.wcs import wcs_from_text
 from surveycnn.sky.window import Window
 
 LAYOUT_VERSION = 1
@@ -179,7 +179,10 @@ class ChunkStore:
         image, rms, masked = np.empty(shape, np.float32), np.empty(shape, np.float32), np.zeros(shape, bool)
         for i, band in enumerate(bands):
             self._read_band(tile, self.bands.index(band), records[i], image[i], rms[i], masked[i])
-        return Window(tile.mosaic, tile.oy0, tile.ox0, self.ny, self.nx, bands, image, rms, masked, self.wcs, self.pixel_scale)
+        saturated = np.zeros(shape, bool)
+        return Window(
+            tile.mosaic, tile.oy0, tile.ox0, self.ny, self.nx, bands, image, rms, masked, saturated, self.wcs, self.pixel_scale
+        )
 
     def _records(self, tile: Tile, bands: Sequence[str]) -> list[dict[str, Any]]:
         """Records of `bands`, after a check that they and the tile are of this store."""

@@ -1,4 +1,4 @@
-"""Bytes of an input file: cfitsio-style paths, remote and compressed files brought to a local one, and its digest.
+"""Bytes of an input file: remote and compressed files brought to a local one, and its digest.
 
 Below :mod:`surveycnn.sky.images`, which knows FITS; here a file is bytes.
 """
@@ -9,7 +9,6 @@ import bz2
 import gzip
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 import zlib
@@ -22,23 +21,9 @@ import fsspec
 
 from surveycnn.errors import InputError
 
-_BRACKETS = re.compile(r"^(?P<file>.+)\[(?P<hdu>[^\[\]]+)\]$")
 _DECOMPRESSORS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
 _BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
 _BLOCK = 1 << 22
-
-
-def split_path(path: str) -> tuple[str, int | str | None]:
-    """File and HDU (number, EXTNAME or None) of a path in cfitsio style.
-
-    >>> split_path("deep/r.fits[1]"), split_path("r.fits[SCI]"), split_path("r.fits")
-    (('deep/r.fits', 1), ('r.fits', 'SCI'), ('r.fits', None))
-    """
-    match = _BRACKETS.match(str(path))
-    if match is None:
-        return str(path), None
-    hdu = match["hdu"].strip()
-    return match["file"], int(hdu) if hdu.isdigit() else hdu
 
 
 def is_remote(file: str) -> bool:

@@ -16,10 +16,12 @@ import numpy as np
 
 from surveycnn.config import ImageConfig
 from surveycnn.errors import InputError
+from surveycnn.paths import split_path
 from surveycnn.sky.background import MESH_PX, MIN_GOOD_FRACTION, finish_mesh, mesh_statistics
 from surveycnn.sky.chunks import ChunkStore
-from surveycnn.sky.files import file_sha256, split_path
-from surveycnn.sky.images import FitsImage, open_image, to_njy, zeropoint_of
+from surveycnn.sky.files import file_sha256
+from surveycnn.sky.images import FitsImage, open_image
+from surveycnn.sky.zeropoints import to_njy, zeropoint_of
 
 NOISE_KINDS = ("weight", "variance", "rms")
 """Keys of the configuration under which a noise map may stand."""

@@ -31,6 +31,8 @@ class Window:
     """(band, y, x) float32, nJy, 1 sigma per pixel; NaN = no data."""
     masked: np.ndarray
     """(band, y, x) bool, True where the user's mask says bad, as against no coverage."""
+    saturated: np.ndarray
+    """(band, y, x) bool, True at and above the saturation level of the image."""
     wcs: WCS
     """Of the whole mosaic: its pixel (0, 0) is not the window's."""
     pixel_scale: float
@@ -54,4 +56,11 @@ class Window:
     def select(self, bands: tuple[str, ...] | list[str]) -> Window:
         """This window with only `bands`, in that order."""
         index = [self.bands.index(band) for band in bands]
-        return replace(self, bands=tuple(bands), image=self.image[index], rms=self.rms[index], masked=self.masked[index])
+        return replace(
+            self,
+            bands=tuple(bands),
+            image=self.image[index],
+            rms=self.rms[index],
+            masked=self.masked[index],
+            saturated=self.saturated[index],
+        )

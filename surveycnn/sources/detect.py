@@ -41,6 +41,8 @@ class Detections:
     """(source,) int64."""
     flags: np.ndarray
     """(source,) int32, bits ``truncated`` and ``blended``."""
+    segmentation: np.ndarray
+    """(y, x) int32, 1 + number of the source that a pixel above the threshold belongs to; 0 elsewhere."""
 
     def __len__(self) -> int:
         return self.peak_y.size
@@ -125,7 +127,8 @@ def detect_sources(
     above = smoothed > threshold_sigma
     y, x = np.nonzero(above)
     if y.size == 0:
-        return Detections(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int32))
+        nothing = np.zeros(0, np.int64)
+        return Detections(nothing, nothing, nothing.astype(np.int32), np.zeros(significance.shape, np.int32))
     objects = find_objects(smoothed, above, min_area_px=min_area_px, contrast=contrast)
     truncated = _truncated(objects, y, x, significance.shape, open_edges)
     values = smoothed[above]
@@ -137,7 +140,10 @@ def detect_sources(
     flags = np.zeros(peak_y.size, np.int32)
     flags[truncated | doubtful] |= flag_value("truncated")
     flags[n_in_family[objects.family] > 1] |= flag_value("blended")
-    return Detections(peak_y[keep].astype(np.int64), peak_x[keep].astype(np.int64), flags[keep])
+    segmentation = np.zeros(significance.shape, np.int32)
+    number = np.where(keep, np.cumsum(keep), 0)
+    segmentation[above] = np.append(number, 0)[objects.of_pixel]  # -1, of no object, takes the 0 at the end
+    return Detections(peak_y[keep].astype(np.int64), peak_x[keep].astype(np.int64), flags[keep], segmentation)
 
 
 def _truncated(

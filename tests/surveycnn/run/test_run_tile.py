@@ -14,9 +14,10 @@ from surveycnn.catalogs.columns import domain_column_name
 from surveycnn.catalogs.flags import has_flag
 from surveycnn.config import EngineConfig, load_config
 from surveycnn.run.plan import make_plan
+from surveycnn.run.scoring import magnitudes
 from surveycnn.run.stages import RunTile, empty_parts
 from surveycnn.run.store import WorkStore
-from surveycnn.run.tile import DetectionSettings, magnitudes, process_tile
+from surveycnn.run.tile import DetectionSettings, process_tile
 from surveycnn.sky.chunks import ChunkStore
 
 

@@ -4,8 +4,8 @@ import pytest
 from surveycnn.errors import ConfigError, InputError, ResumeError
 from surveycnn.sky.background import evaluate_mesh
 from surveycnn.sky.chunks import ChunkStore, inner_chunk_px
-from surveycnn.sky.images import wcs_text
 from surveycnn.sky.tiling import TileGrid
+from surveycnn.sky.wcs import wcs_text
 
 
 @pytest.fixture

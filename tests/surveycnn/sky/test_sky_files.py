@@ -5,7 +5,8 @@ import hashlib
 import pytest
 
 from surveycnn.errors import InputError
-from surveycnn.sky.files import file_sha256, is_remote, local_bytes, split_path
+from surveycnn.paths import split_path
+from surveycnn.sky.files import file_sha256, is_remote, local_bytes
 
 
 def test_split_path__cfitsio_forms():

@@ -8,7 +8,9 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from surveycnn.errors import InputError
-from surveycnn.sky.images import open_image, pixel_scale_arcsec, read_wcs, to_njy, wcs_from_text, wcs_text, zeropoint_of
+from surveycnn.sky.images import open_image
+from surveycnn.sky.wcs import pixel_scale_arcsec, read_wcs, wcs_from_text, wcs_text
+from surveycnn.sky.zeropoints import to_njy, zeropoint_of
 
 PIXELS = np.arange(12 * 20, dtype=np.float32).reshape(12, 20)
 

@@ -11,8 +11,9 @@ from surveycnn.config import ImageConfig
 from surveycnn.errors import InputError
 from surveycnn.sky.background import finish_mesh, mesh_statistics
 from surveycnn.sky.chunks import ChunkStore
-from surveycnn.sky.images import to_njy, wcs_text
 from surveycnn.sky.ingest import ingest_band, inverse_variance, scale_pixels
+from surveycnn.sky.wcs import wcs_text
+from surveycnn.sky.zeropoints import to_njy
 
 NY, NX, CORE = 300, 270, 192
 

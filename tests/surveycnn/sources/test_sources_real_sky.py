@@ -8,9 +8,10 @@ import pytest
 from surveycnn.catalogs.flags import has_flag
 from surveycnn.config import ImageConfig
 from surveycnn.sky.chunks import ChunkStore
-from surveycnn.sky.images import open_image, pixel_scale_arcsec, read_wcs, wcs_text
+from surveycnn.sky.images import open_image
 from surveycnn.sky.ingest import ingest_band
 from surveycnn.sky.tiling import TileGrid
+from surveycnn.sky.wcs import pixel_scale_arcsec, read_wcs, wcs_text
 from surveycnn.sources.detect import detect_sources, detection_image
 from surveycnn.sources.photometry import measure_sources
 

@@ -1,7 +1,7 @@
 """Tables of users as files, to and from Arrow: Parquet, FITS, CSV, ECSV and HDF5, by the suffix.
 
-Every column is kept, so that a prediction stands beside what the user knows of an object; :mod:`surveycnn.photoz.tables` knows
-what the columns mean. A missing value is a null in Arrow, masked in FITS and ECSV, empty in CSV.
+Every column is kept, so that a result stands beside what the user knows of an object; who reads a table
+knows what the columns mean. A missing value is a null in Arrow, masked in FITS and ECSV, empty in CSV.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from surveycnn.errors import InputError
-from surveycnn.photoz.arrays import (
+from surveycnn.paths import split_path
+from surveycnn.tables.arrays import (
     array_of_column,
     arrow_of_astropy,
     astropy_of_arrow,
@@ -28,7 +29,6 @@ from surveycnn.photoz.arrays import (
     split_vectors,
     to_arrow,
 )
-from surveycnn.sky.files import split_path
 
 if TYPE_CHECKING:
     import h5py

@@ -1,0 +1,29 @@
+"""Paths as users write them: cfitsio-style brackets, and URLs for fsspec."""
+
+from __future__ import annotations
+
+import re
+
+_BRACKETS = re.compile(r"^(?P<file>.+)\[(?P<hdu>[^\[\]]+)\]$")
+
+
+def split_path(path: str) -> tuple[str, int | str | None]:
+    """File and HDU (number, EXTNAME or None) of a path in cfitsio style.
+
+    >>> split_path("deep/r.fits[1]"), split_path("r.fits[SCI]"), split_path("r.fits")
+    (('deep/r.fits', 1), ('r.fits', 'SCI'), ('r.fits', None))
+    """
+    match = _BRACKETS.match(str(path))
+    if match is None:
+        return str(path), None
+    hdu = match["hdu"].strip()
+    return match["file"], int(hdu) if hdu.isdigit() else hdu
+
+
+def is_url(path: str) -> bool:
+    """Whether `path` is an fsspec URL such as ``s3://bucket/key``, as against a local path.
+
+    >>> is_url("s3://bucket/g.fits"), is_url("g.fits[1]")
+    (True, False)
+    """
+    return re.match(r"[a-z][a-z0-9+.-]*://", path) is not None

@@ -1,0 +1,102 @@
+"""What the models say of a tile's sources: stamps, forward passes, and the bits that say how far to trust them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from surveycnn.catalogs.columns import domain_column_name
+from surveycnn.catalogs.flags import flag_value
+from surveycnn.run.memory import SOURCES_PER_BATCH
+from surveycnn.sky.window import Window
+from surveycnn.sky.zeropoints import AB_ZEROPOINT_NJY
+from surveycnn.sources.stamps import cut_stamps
+
+if TYPE_CHECKING:
+    from surveycnn.inference.predictor import Predictor
+
+Columns = dict[str, np.ndarray]
+Step = Callable[[str], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True)
+class TileModel:
+    """A model and the bands of the mosaic that it is given, in the order of its card."""
+
+    predictor: Predictor
+    bands: tuple[str, ...]
+    ebv: float = 0.0
+    """E(B-V) of the Milky Way in front of the mosaic, magnitudes."""
+
+
+def score(window: Window, columns: Columns, models: Sequence[TileModel], step: Step) -> Columns:
+    """Output columns of all models for the sources in `columns`; a row of NaN where a model gives no number.
+
+    Stamps are cut once for all models that want the same geometry and bands from the same images.
+    """
+    y, x = columns["y"] - window.y0, columns["x"] - window.x0
+    pieces: list[Columns] = []
+    for start in range(0, max(y.size, 1), SOURCES_PER_BATCH):
+        some = slice(start, start + SOURCES_PER_BATCH)
+        found: Columns = {}
+        for size, scale, group in _by_geometry(models):
+            bands = sorted({band for model in group for band in model.bands}, key=window.bands.index)
+            with step("stamps"):
+                image = window.image[window.band_indices(bands)]
+                stamps = cut_stamps(image, y[some], x[some], size=size, step=scale / window.pixel_scale)
+            for model in group:
+                with step("predict"):
+                    found |= _predict(model, stamps, bands, columns, some)
+        pieces.append(found)
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def _by_geometry(models: Sequence[TileModel]) -> list[tuple[int, float, list[TileModel]]]:
+    """Models that can share stamps: (largest stamp in pixels, pixel scale in arcsec, models)."""
+    groups: dict[float, list[TileModel]] = {}
+    for model in models:
+        groups.setdefault(model.predictor.card.pixel_scale, []).append(model)
+    return [(max(m.predictor.card.stamp_px for m in group), scale, group) for scale, group in groups.items()]
+
+
+def _predict(model: TileModel, stamps: np.ndarray, bands: Sequence[str], columns: Columns, some: slice) -> Columns:
+    """What a model gives for the stamps, in `bands`, of `some` of the sources in `columns`."""
+    own = stamps[..., [bands.index(band) for band in model.bands]]
+    flux, flux_err = None, None
+    if model.predictor.card.photometry is not None:
+        names = ("flux", "flux_err")
+        flux, flux_err = (np.stack([columns[f"{name}_{band}"][some] for band in model.bands], axis=1) for name in names)
+    dataset = model.predictor.predict(own, flux, flux_err, ebv=np.full(len(own), model.ebv) if model.ebv else None)
+    return {str(name): values.values for name, values in dataset.data_vars.items()}
+
+
+def model_flags(columns: Columns, scores: Columns, models: Sequence[TileModel]) -> np.ndarray:
+    """Bits that say how far the models' numbers can be trusted."""
+    flags = np.zeros(columns["flags"].shape, "i4")
+    for model in models:
+        card = model.predictor.card
+        if card.domain is not None and card.domain.band in card.bands:
+            band = model.bands[card.bands.index(card.domain.band)]
+            bright, faint = card.domain.magnitude
+            magnitude = magnitudes(columns[f"flux_{band}"])
+            flags[~((magnitude >= bright) & (magnitude <= faint))] |= flag_value(f"outside_domain_{card.task}")
+        if card.has_distance:
+            flags[scores[domain_column_name(card.task)] > 1] |= flag_value(f"outside_domain_{card.task}")
+        first = scores[next(iter(model.predictor.schema))]
+        flags[np.isnan(first)] |= flag_value("no_prediction")
+    return flags
+
+
+def magnitudes(flux_njy: np.ndarray) -> np.ndarray:
+    """AB magnitudes of fluxes in nJy, NaN where the flux is not positive.
+
+    >>> magnitudes(np.array([1e4, -1.0]))
+    array([21.4,  nan])
+    """
+    flux = np.asarray(flux_njy, np.float64)
+    positive = np.where(flux > 0, flux, np.nan)
+    return AB_ZEROPOINT_NJY - 2.5 * np.log10(positive)

@@ -1,0 +1,79 @@
+"""Zero points: what one data unit of an image is in nanojansky, from the configuration or from what headers say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+
+from surveycnn.errors import InputError
+
+AB_ZEROPOINT_NJY = 31.4
+"""AB magnitude of one nanojansky, as Rubin rounds it."""
+
+_ZEROPOINT_KEYS = ("MAGZP", "MAGZERO", "PHOTZP", "ZP")
+_UNIT_NAMES = {"nanomaggies": "nmgy", "nanomaggy": "nmgy", "maggies": "mgy", "maggy": "mgy"}
+
+
+def zeropoint_of(
+    header: Mapping[str, Any], configured: float | None = None, *, path: str = "", pixel_scale: float | None = None
+) -> float:
+    """AB magnitude of one data unit: `configured`, else from MAGZP, MAGZERO, PHOTZP or ZP, else from BUNIT.
+
+    Parameters
+    ----------
+    path
+        Name of the file in the message.
+    pixel_scale
+        Arcsec per pixel, needed for units per solid angle (MJy/sr).
+
+    Raises
+    ------
+    InputError
+        If neither is there or the unit is not one of flux density.
+    """
+    if configured is not None:
+        return float(configured)
+    for key in _ZEROPOINT_KEYS:
+        value = header.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value):
+            return float(value)
+    bunit = str(header.get("BUNIT", "")).strip()
+    njy = _njy_of_unit(bunit, pixel_scale)
+    if njy is None:
+        found = f"BUNIT is {bunit!r}" if bunit else "there is no BUNIT"
+        raise InputError(
+            f"image {path!r} has no zero point: none of {', '.join(_ZEROPOINT_KEYS)} is in the header and {found}: "
+            "give `zeropoint`, the AB magnitude of one data unit"
+        )
+    return AB_ZEROPOINT_NJY - 2.5 * float(np.log10(njy))
+
+
+def _njy_of_unit(bunit: str, pixel_scale: float | None) -> float | None:
+    """Nanojansky of one `bunit`, None where it is no flux density."""
+    if not bunit:
+        return None
+    name = _UNIT_NAMES.get(bunit.lower(), bunit)
+    try:
+        unit = u.Unit(name, parse_strict="raise")
+    except (ValueError, TypeError):
+        return None
+    if unit.is_equivalent(u.mgy):
+        return float(unit.to(u.mgy)) * to_njy(0.0)
+    # astropy's 3631 Jy and the zero point 31.4 differ by 2e-6: the definition of nJy decides here
+    if unit.is_equivalent(u.Jy):
+        return float(unit.to(u.nJy))
+    if unit.is_equivalent(u.Jy / u.sr) and pixel_scale is not None:
+        return float(unit.to(u.nJy / u.arcsec**2)) * pixel_scale**2
+    return None
+
+
+def to_njy(zeropoint: float) -> float:
+    """Factor from data units with AB `zeropoint` to nJy.
+
+    >>> to_njy(31.4)
+    1.0
+    """
+    return float(10 ** (0.4 * (AB_ZEROPOINT_NJY - zeropoint)))
