@@ -67,6 +67,7 @@ def measure_sources(
     *,
     pixel_scale: float,
     open_edges: tuple[bool, bool, bool, bool] = (False, False, False, False),
+    positions: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Measured:
     """Centroids, apertures and fluxes of the sources at the given peaks.
 
@@ -84,12 +85,17 @@ def measure_sources(
         Arcsec per pixel.
     open_edges
         Whether the sky goes on beyond the bottom, top, left and right edge; an aperture beyond an open edge is ``truncated``.
+    positions
+        y and x, (source,) float64 window pixels, where to measure instead of at the centroids.
     """
     clean = np.ascontiguousarray(np.where(mask, np.float32(0), significance), dtype=np.float32)
     flags = flags.astype(np.int32)
-    sigma_px = float(np.clip(CENTROID_SIGMA_ARCSEC / pixel_scale, 1.0, 4.0))
-    y, x, converged = windowed_centroids(clean, peak_y, peak_x, sigma_px)
-    flags[~converged] |= flag_value("no_centroid")
+    if positions is None:
+        sigma_px = float(np.clip(CENTROID_SIGMA_ARCSEC / pixel_scale, 1.0, 4.0))
+        y, x, converged = windowed_centroids(clean, peak_y, peak_x, sigma_px)
+        flags[~converged] |= flag_value("no_centroid")
+    else:
+        y, x = positions
     radius = kron_radii(clean, y, x, pixel_scale)
     half_light = _half_light_radii(clean, y, x, radius)
     flags |= _edge_flags(y, x, radius, clean.shape, open_edges)
