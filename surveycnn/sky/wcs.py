@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from astropy.coordinates import ICRS, BarycentricMeanEcliptic, BaseCoordinateFrame, Galactic, SkyCoord
 from astropy.io import fits
 from astropy.io.fits.verify import VerifyError
+from astropy.time import Time
+from astropy.units import deg
 from astropy.wcs import WCS, FITSFixedWarning
+from astropy.wcs.utils import wcs_to_celestial_frame
 
 from surveycnn.errors import InputError
 from surveycnn.paths import split_path
 from surveycnn.sky.files import local_bytes
 from surveycnn.sky.images import open_image
+
+ARCSEC = 3600 * 180 / np.pi
+"""Arcsec per radian."""
+
+_MAX_STEPS = 30
+_CLOSE_PX, _FAR_PX = 1e-6, 1e7
+_NEAR = 1e-3  # radians: a stationary point far from the place that was asked for is no answer
 
 
 def read_wcs(source: fits.Header | str | Path) -> WCS:
@@ -34,6 +46,7 @@ def read_wcs(source: fits.Header | str | Path) -> WCS:
         raise InputError(f"the WCS in {name} cannot be read ({error}): give `wcs:` a header file") from error
     if not wcs.has_celestial:
         raise InputError(f"there is no celestial WCS in {name}: give `wcs:` a header file")
+    sky_frame(wcs)
     return wcs
 
 
@@ -62,11 +75,162 @@ def wcs_from_text(text: str) -> WCS:
     return WCS(fits.Header.fromstring(text), fix=False)
 
 
+def sky_positions(wcs: WCS, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """ICRS right ascension in [0, 360) and declination, degrees, float64, of 0-based pixel centres.
+
+    NaN where the projection has no sky. Each position is computed by itself: what else is asked for does not change it.
+    """
+    x, y = (np.asarray(values, "f8") for values in (x, y))
+    if not x.size:
+        return np.zeros(x.shape), np.zeros(x.shape)
+    lon, lat = _native(wcs, wcs.all_pix2world(x, y, 0))
+    frame = sky_frame(wcs)
+    if not isinstance(frame, ICRS):
+        lon, lat = _converted(lon, lat, frame, ICRS())
+    return _wrapped(lon), lat
+
+
+def pixel_positions(wcs: WCS, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """0-based pixel centres (x, y), float64, of ICRS positions in degrees: the inverse of :func:`sky_positions`.
+
+    NaN where the projection has no such place, or where no pixel is found that lies there to 1e-6 pixel.
+    """
+    ra, dec = (np.asarray(values, "f8") for values in (ra, dec))
+    lon, lat = ra, dec
+    frame = sky_frame(wcs)
+    if not isinstance(frame, ICRS):
+        lon, lat = _converted(ra, dec, ICRS(), frame)
+    pixels = np.full((2, ra.size), np.nan)
+    known = np.flatnonzero((np.isfinite(lon) & np.isfinite(lat)).ravel())
+    if known.size:
+        start = _undistorted(wcs).wcs_world2pix(*_native(wcs, (lon.ravel()[known], lat.ravel()[known])), 0)
+        pixels[:, known] = _refined(wcs, np.stack(start), ra.ravel()[known], dec.ravel()[known])
+    x, y = pixels.reshape(2, *ra.shape)
+    return x, y
+
+
+def local_jacobian(wcs: WCS, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Steps on the sky of one pixel at 0-based pixel centres.
+
+    Returns
+    -------
+    (n, 2, 2): rows are ICRS east and north in arcsec, columns are per pixel in x and in y. NaN where there is no sky half a pixel
+    away. It holds at the poles too, where east follows from the right ascension that :func:`sky_positions` gives.
+    """
+    x, y = (np.asarray(values, "f8").ravel() for values in (x, y))
+    east, north = _east_north(*sky_positions(wcs, x, y))
+    jacobian = np.empty((x.size, 2, 2))
+    for axis, (dx, dy) in enumerate(((0.5, 0.0), (0.0, 0.5))):
+        step = _unit_vectors(*sky_positions(wcs, x + dx, y + dy)) - _unit_vectors(*sky_positions(wcs, x - dx, y - dy))
+        jacobian[:, 0, axis] = ARCSEC * _dot(east, step)
+        jacobian[:, 1, axis] = ARCSEC * _dot(north, step)
+    return jacobian
+
+
 def pixel_scale_arcsec(wcs: WCS, ny: int, nx: int) -> float:
     """Arcsec per pixel in the middle of the mosaic: the root of the pixel's area."""
-    y, x = (ny - 1) / 2, (nx - 1) / 2
-    world = wcs.pixel_to_world(np.array([x, x + 0.5, x - 0.5, x, x]), np.array([y, y, y, y + 0.5, y - 0.5]))
-    east, north = (offset.arcsec for offset in world[0].spherical_offsets_to(world[1:]))
-    along_x = east[0] - east[1], north[0] - north[1]
-    along_y = east[2] - east[3], north[2] - north[3]
-    return float(np.sqrt(abs(along_x[0] * along_y[1] - along_x[1] * along_y[0])))
+    jacobian = local_jacobian(wcs, np.array([(nx - 1) / 2]), np.array([(ny - 1) / 2]))[0]
+    return float(np.sqrt(abs(jacobian[0, 0] * jacobian[1, 1] - jacobian[0, 1] * jacobian[1, 0])))
+
+
+def sky_frame(wcs: WCS) -> BaseCoordinateFrame:
+    """Frame of the celestial axes of `wcs`: equatorial, galactic, or mean ecliptic of its equinox.
+
+    Raises
+    ------
+    InputError
+        If they lie on no sky that can be turned into ICRS: the Sun, a planet, the Earth.
+    """
+    axes = tuple(wcs.wcs.ctype[axis][:4] for axis in (wcs.wcs.lng, wcs.wcs.lat))
+    # The names of the axes come first: astropy takes GLON with RADESYS 'ICRS' for a right ascension.
+    if axes == ("GLON", "GLAT"):
+        return Galactic()
+    if axes == ("ELON", "ELAT"):
+        equinox = 2000.0 if np.isnan(wcs.wcs.equinox) else wcs.wcs.equinox
+        return BarycentricMeanEcliptic(equinox=Time(equinox, format="jyear"))
+    try:
+        frame = wcs_to_celestial_frame(wcs) if axes == ("RA--", "DEC-") else None
+    except ValueError:
+        frame = None
+    if frame is None:
+        raise InputError(
+            f"the WCS has axes {axes[0]!r} and {axes[1]!r} with RADESYS {wcs.wcs.radesys!r}, "
+            "expected RA and DEC in ICRS, FK5 or FK4, GLON and GLAT, or ELON and ELAT: give `wcs:` a header file"
+        )
+    return frame
+
+
+def _native(wcs: WCS, pair: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Longitude and latitude out of the order of the axes of `wcs`, or back into it."""
+    return (pair[0], pair[1]) if wcs.wcs.lng < wcs.wcs.lat else (pair[1], pair[0])
+
+
+def _converted(
+    lon: np.ndarray, lat: np.ndarray, frame: BaseCoordinateFrame, to: BaseCoordinateFrame
+) -> tuple[np.ndarray, np.ndarray]:
+    """Degrees in `frame` as degrees in `to`; NaN stays NaN."""
+    result = np.full((2, *lon.shape), np.nan)
+    known = np.isfinite(lon) & np.isfinite(lat)
+    if known.any():
+        place = SkyCoord(lon[known] * deg, np.clip(lat[known], -90, 90) * deg, frame=frame).transform_to(to).spherical
+        result[:, known] = place.lon.deg, place.lat.deg
+    return result[0], result[1]
+
+
+def _undistorted(wcs: WCS) -> WCS:
+    """`wcs` without the polynomials of TPV: its inverse exists wherever TAN has one, and is near enough to start from."""
+    plain = wcs.deepcopy()
+    if any(name.endswith("-TPV") for name in plain.wcs.ctype):
+        plain.wcs.set_pv([])
+        plain.wcs.ctype = [name.replace("-TPV", "-TAN") for name in plain.wcs.ctype]
+    return plain
+
+
+def _refined(wcs: WCS, pixels: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """Pixels (2, n) of ICRS positions after Newton's steps from `pixels`, each position for itself."""
+    target = _unit_vectors(ra, dec)
+    open_ = np.flatnonzero(np.isfinite(pixels).all(axis=0))
+    found = np.full(pixels.shape, np.nan)
+    for _ in range(_MAX_STEPS):
+        if not open_.size:
+            break
+        x, y = pixels[:, open_]
+        here = sky_positions(wcs, x, y)
+        away = target[open_] - _unit_vectors(*here)
+        east, north = (ARCSEC * _dot(axis, away) for axis in _east_north(*here))
+        jacobian = local_jacobian(wcs, x, y)
+        determinant = jacobian[:, 0, 0] * jacobian[:, 1, 1] - jacobian[:, 0, 1] * jacobian[:, 1, 0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            dx = (jacobian[:, 1, 1] * east - jacobian[:, 0, 1] * north) / determinant
+            dy = (jacobian[:, 0, 0] * north - jacobian[:, 1, 0] * east) / determinant
+        pixels[:, open_] += dx, dy
+        step = np.hypot(dx, dy)
+        near = _dot(away, away) < _NEAR**2
+        done = (step < _CLOSE_PX) & near
+        found[:, open_[done]] = pixels[:, open_[done]]
+        open_ = open_[(step < _FAR_PX) & ~done]
+    return found
+
+
+def _east_north(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors (n, 3) towards east and north at positions in degrees."""
+    ra, dec = np.radians(ra), np.radians(dec)
+    east = np.stack([-np.sin(ra), np.cos(ra), np.zeros_like(ra)], axis=-1)
+    north = np.stack([-np.sin(dec) * np.cos(ra), -np.sin(dec) * np.sin(ra), np.cos(dec)], axis=-1)
+    return east, north
+
+
+def _unit_vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """Unit vectors (n, 3) of positions in degrees."""
+    ra, dec = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a[:, 0] * b[:, 0] + a[:, 1] * b[:, 1] + a[:, 2] * b[:, 2]
+
+
+def _wrapped(lon: np.ndarray) -> np.ndarray:
+    """Degrees in [0, 360): the remainder of a small negative number is 360 itself."""
+    lon = lon % 360.0
+    return np.where(lon == 360.0, 0.0, lon)
