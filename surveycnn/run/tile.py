@@ -16,6 +16,7 @@ from surveycnn.catalogs.columns import source_schema
 from surveycnn.run.scoring import Columns, Step, TileModel, model_flags, score
 from surveycnn.schema import Schema
 from surveycnn.sky.tiling import Tile
+from surveycnn.sky.wcs import sky_positions
 from surveycnn.sky.window import Window
 from surveycnn.sources.detect import detect_sources, detection_image
 from surveycnn.sources.identity import source_ids
@@ -56,12 +57,18 @@ def process_tile(
     with step("detect"):
         significance, mask, peaks = _find_sources(tile, window, settings)
     with step("measure"):
-        columns = _measure(tile, window, significance, mask, peaks)
+        columns = _on_sky(_measure(tile, window, significance, mask, peaks))
     with step("load"):
         loaded = models()
     scores = score(window, columns, loaded, step)
     columns["flags"] = columns["flags"] | model_flags(columns, scores, loaded)
     return tile_schema(window.bands, loaded).dataset(columns | scores)
+
+
+def _on_sky(columns: Columns) -> Columns:
+    """Rows with a position: the corners of an all-sky projection lie beyond the sky, whatever their pixels hold."""
+    on_sky = np.isfinite(columns["ra"]) & np.isfinite(columns["dec"])
+    return columns if on_sky.all() else {name: values[on_sky] for name, values in columns.items()}
 
 
 def tile_schema(bands: Sequence[str], models: Sequence[TileModel]) -> Schema:
@@ -110,11 +117,11 @@ def _measure(tile: Tile, window: Window, significance: np.ndarray, mask: np.ndar
     )
     n_sources = peaks.y.size
     x, y = measured.x + window.x0, measured.y + window.y0
-    ra, dec = window.wcs.pixel_to_world_values(x, y) if n_sources else (np.zeros(0), np.zeros(0))
+    ra, dec = sky_positions(window.wcs, x, y)
     columns: Columns = {
         "source_id": source_ids(tile.mosaic, peaks.y + window.y0, peaks.x + window.x0, tile.ny, tile.nx),
-        "ra": np.asarray(ra, "f8"),
-        "dec": np.asarray(dec, "f8"),
+        "ra": ra,
+        "dec": dec,
         "mosaic": np.full(n_sources, tile.mosaic, dtype=object),
         "x": x,
         "y": y,
