@@ -30,11 +30,11 @@ from surveycnn.sky.ingest import NOISE_KINDS, ingest_band
 from surveycnn.sky.tiling import TileGrid
 from surveycnn.sky.wcs import pixel_scale_arcsec, read_wcs, wcs_text
 from surveycnn.sources.detect import detect_sources, detection_image
-from surveycnn.sources.photometry import measure_sources
+from surveycnn.sources.photometry import DetectionImage, measure_sources
 from surveycnn.sources.stamps import cut_stamps
 
 STAMP_PX, STAMP_SCALE = 64, 0.2
-COLUMNS = ("y", "x", "flux", "flux_err", "flux_radius", "stamp", "flags")
+COLUMNS = ("y", "x", "flux", "flux_err", "flux_aper", "flux_aper_err", "flux_radius", "kron_radius", "stamp", "flags")
 
 
 def ingest(mosaic: MosaicConfig, path: Path, core_px: int) -> ChunkStore:
@@ -89,18 +89,7 @@ def measure(store: ChunkStore, grid: TileGrid, bands: list[int], threshold: floa
         lap("detect")
         own = tile.owns(found.peak_y + window.y0, found.peak_x + window.x0)
         y, x = found.peak_y[own], found.peak_x[own]
-        got = measure_sources(
-            window.image,
-            window.rms,
-            window.masked,
-            significance,
-            mask,
-            y,
-            x,
-            found.flags[own],
-            pixel_scale=window.pixel_scale,
-            open_edges=window.open_edges,
-        )
+        got = measure_sources(window, DetectionImage(significance, mask, found), y, x, found.flags[own])
         lap("measure")
         stamps = cut_stamps(window.image, got.y, got.x, STAMP_PX, STAMP_SCALE / window.pixel_scale)
         lap("stamps")
@@ -110,7 +99,10 @@ def measure(store: ChunkStore, grid: TileGrid, bands: list[int], threshold: floa
                 got.x[k] + window.x0,
                 got.flux[:, k],
                 got.flux_err[:, k],
+                got.flux_aper[:, k],
+                got.flux_aper_err[:, k],
                 got.flux_radius_px[k],
+                got.kron_radius_px[k],
                 stamps[k],
             )
             row = {name: np.asarray(value).tobytes() for name, value in zip(COLUMNS[:-1], values, strict=True)}

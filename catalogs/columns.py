@@ -32,16 +32,20 @@ def position_columns() -> list[Variable]:
 
 
 def photometry_columns(bands: Sequence[str]) -> list[Variable]:
-    """Fluxes in one circular Kron aperture per source, the same in every band."""
+    """Fluxes in two circular apertures per source, the same in every band: a Kron-like one and one of a fixed size."""
     columns = []
     for band in bands:
         density = f"phot.flux.density;{spectrum_ucd(band)}"
-        columns += [
-            Variable(f"flux_{band}", "f4", f"flux in {band}, NaN without data", "nJy", density),
-            Variable(f"flux_err_{band}", "f4", f"1 sigma error of flux_{band}", "nJy", f"stat.error;{density}"),
-        ]
-    radius = Variable("flux_radius", "f4", "radius of half the flux in the detection image", "arcsec", "phys.angSize")
-    return [*columns, radius]
+        for name, aperture in (("flux", "Kron-like"), ("flux_aper", "fixed")):
+            columns += [
+                Variable(f"{name}_{band}", "f4", f"flux in {band} in the {aperture} aperture, NaN without data", "nJy", density),
+                Variable(f"{name}_err_{band}", "f4", f"1 sigma error of {name}_{band}", "nJy", f"stat.error;{density}"),
+            ]
+    return [
+        *columns,
+        Variable("flux_radius", "f4", "radius of half the flux in the detection image", "arcsec", "phys.angSize"),
+        Variable("kron_radius", "f4", "radius of the Kron-like aperture", "arcsec", "phys.angSize;instr.param"),
+    ]
 
 
 def source_schema(bands: Sequence[str]) -> Schema:

@@ -20,7 +20,7 @@ from surveycnn.sky.wcs import sky_positions
 from surveycnn.sky.window import Window
 from surveycnn.sources.detect import detect_sources, detection_image
 from surveycnn.sources.identity import source_ids
-from surveycnn.sources.photometry import measure_sources
+from surveycnn.sources.photometry import DetectionImage, measure_sources
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class DetectionSettings:
     bands: tuple[str, ...]
     threshold_sigma: float
     min_area_px: int
+    aperture_arcsec: float = 2.0
+    """Diameter of the fixed aperture."""
 
 
 def process_tile(
@@ -55,9 +57,9 @@ def process_tile(
     Dataset with the columns of :func:`tile_schema`.
     """
     with step("detect"):
-        significance, mask, peaks = _find_sources(tile, window, settings)
+        detection, peaks = _find_sources(tile, window, settings)
     with step("measure"):
-        columns = _on_sky(_measure(tile, window, significance, mask, peaks))
+        columns = _on_sky(_measure(tile, window, detection, peaks, settings.aperture_arcsec))
     with step("load"):
         loaded = models()
     scores = score(window, columns, loaded, step)
@@ -86,8 +88,8 @@ class _Peaks:
     flags: np.ndarray
 
 
-def _find_sources(tile: Tile, window: Window, settings: DetectionSettings) -> tuple[np.ndarray, np.ndarray, _Peaks]:
-    """Detection image, its mask, and the peaks (window pixels) that the tile owns, in the order of their source_id."""
+def _find_sources(tile: Tile, window: Window, settings: DetectionSettings) -> tuple[DetectionImage, _Peaks]:
+    """Detection image, and the peaks (window pixels) that the tile owns, in the order of their source_id."""
     significance, mask = detection_image(window.image, window.rms, window.band_indices(settings.bands))
     found = detect_sources(
         significance,
@@ -98,23 +100,12 @@ def _find_sources(tile: Tile, window: Window, settings: DetectionSettings) -> tu
     )
     own = np.flatnonzero(tile.owns(found.peak_y + window.y0, found.peak_x + window.x0))
     own = own[np.lexsort((found.peak_x[own], found.peak_y[own]))]
-    return significance, mask, _Peaks(found.peak_y[own], found.peak_x[own], found.flags[own])
+    return DetectionImage(significance, mask, found), _Peaks(found.peak_y[own], found.peak_x[own], found.flags[own])
 
 
-def _measure(tile: Tile, window: Window, significance: np.ndarray, mask: np.ndarray, peaks: _Peaks) -> Columns:
+def _measure(tile: Tile, window: Window, detection: DetectionImage, peaks: _Peaks, aperture_arcsec: float) -> Columns:
     """Columns of :func:`source_schema` in mosaic coordinates."""
-    measured = measure_sources(
-        window.image,
-        window.rms,
-        window.masked,
-        significance,
-        mask,
-        peaks.y,
-        peaks.x,
-        peaks.flags,
-        pixel_scale=window.pixel_scale,
-        open_edges=window.open_edges,
-    )
+    measured = measure_sources(window, detection, peaks.y, peaks.x, peaks.flags, aperture_arcsec=aperture_arcsec)
     n_sources = peaks.y.size
     x, y = measured.x + window.x0, measured.y + window.y0
     ra, dec = sky_positions(window.wcs, x, y)
@@ -128,8 +119,9 @@ def _measure(tile: Tile, window: Window, significance: np.ndarray, mask: np.ndar
         "is_primary": np.ones(n_sources, bool),
         "flags": measured.flags.astype("i4"),
         "flux_radius": (measured.flux_radius_px * window.pixel_scale).astype("f4"),
+        "kron_radius": (measured.kron_radius_px * window.pixel_scale).astype("f4"),
     }
     for index, band in enumerate(window.bands):
-        columns[f"flux_{band}"] = measured.flux[index].astype("f4")
-        columns[f"flux_err_{band}"] = measured.flux_err[index].astype("f4")
+        for name in ("flux", "flux_err", "flux_aper", "flux_aper_err"):
+            columns[f"{name}_{band}"] = getattr(measured, name)[index].astype("f4")
     return columns

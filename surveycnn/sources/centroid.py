@@ -47,8 +47,16 @@ def windowed_centroids(
         some = slice(start, start + batch)
         patch = patches[peak_y[some], peak_x[some]].astype(np.float64)
         offsets[:, some], converged[some] = _offsets(patch, sigma_px)
-    offsets = np.round(offsets * GRID_PER_PX) / GRID_PER_PX
-    return peak_y + offsets[0], peak_x + offsets[1], converged
+    return peak_y + on_grid(offsets[0]), peak_x + on_grid(offsets[1]), converged
+
+
+def on_grid(position: np.ndarray) -> np.ndarray:
+    """`position` (any shape, px) at the nearest multiple of 1 / 8192 px.
+
+    >>> float(on_grid(np.array(0.30001))) * GRID_PER_PX
+    2458.0
+    """
+    return np.round(np.asarray(position, np.float64) * GRID_PER_PX) / GRID_PER_PX
 
 
 def _offsets(patch: np.ndarray, sigma_px: float) -> tuple[np.ndarray, np.ndarray]:

@@ -8,12 +8,14 @@ holds the aperture.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import sep
 
 from surveycnn.catalogs.flags import flag_value
-from surveycnn.sources.centroid import windowed_centroids
+from surveycnn.sources.centroid import on_grid, windowed_centroids
+from surveycnn.sources.detect import Detections
 
 KRON_FACTOR = 2.5
 """Aperture radius in units of the first moment of the light (Kron 1980). Measured on simulated sources at a signal to noise of 25
@@ -35,75 +37,132 @@ _RISE = 0.95
 _LEAST_GOOD_AREA = 0.5
 
 
+class BandPixels(Protocol):
+    """What is measured on: a :class:`surveycnn.sky.window.Window`, or :class:`Pixels` where there is no mosaic."""
+
+    @property
+    def image(self) -> np.ndarray:
+        """(band, y, x) float32, nJy, sky subtracted; NaN = no data or masked."""
+
+    @property
+    def rms(self) -> np.ndarray:
+        """(band, y, x) float32, nJy, 1 sigma per pixel; NaN = no data."""
+
+    @property
+    def masked(self) -> np.ndarray:
+        """(band, y, x) bool, True where the user's mask says bad, as against no coverage."""
+
+    @property
+    def saturated(self) -> np.ndarray:
+        """(band, y, x) bool."""
+
+    @property
+    def pixel_scale(self) -> float:
+        """Arcsec per pixel."""
+
+    @property
+    def open_edges(self) -> tuple[bool, bool, bool, bool]:
+        """Whether the sky goes on beyond the bottom, top, left and right edge; an aperture beyond is ``truncated``."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Pixels without a mosaic around them, such as stamps: see :class:`BandPixels`."""
+
+    image: np.ndarray
+    rms: np.ndarray
+    masked: np.ndarray
+    saturated: np.ndarray
+    pixel_scale: float
+    open_edges: tuple[bool, bool, bool, bool] = (False, False, False, False)
+
+    @classmethod
+    def unmasked(
+        cls, image: np.ndarray, rms: np.ndarray, pixel_scale: float, open_edges: tuple[bool, ...] = (False,) * 4
+    ) -> Pixels:
+        """Pixels of which none is masked or saturated; NaN in `image` (band, y, x) is no coverage."""
+        nothing = np.zeros(image.shape, bool)
+        return cls(image, rms, nothing, nothing, pixel_scale, open_edges)
+
+
+@dataclass(frozen=True)
+class DetectionImage:
+    """Where the sources were found."""
+
+    significance: np.ndarray
+    """(y, x) float32 from :func:`surveycnn.sources.detect.detection_image`."""
+    mask: np.ndarray
+    """(y, x) bool, True where no band has data."""
+    found: Detections | None = None
+    """Everything that was detected on it, so that light of neighbours is left out; None: it is left in."""
+
+
 @dataclass(frozen=True)
 class Measured:
-    """Measurements of the sources of a window, in the order of the peaks."""
+    """Measurements of the sources of a window, in the order in which they were given."""
 
     y: np.ndarray
     """(source,) float64, window pixels."""
     x: np.ndarray
     """(source,) float64, window pixels."""
     flux: np.ndarray
-    """(band, source) float64, nJy; NaN = no data."""
+    """(band, source) float64, nJy, in the Kron-like aperture; NaN = no data."""
     flux_err: np.ndarray
     """(band, source) float64, nJy, 1 sigma from the noise map; NaN = no data."""
+    flux_aper: np.ndarray
+    """(band, source) float64, nJy, in the fixed aperture; NaN = no data."""
+    flux_aper_err: np.ndarray
+    """(band, source) float64, nJy."""
     flux_radius_px: np.ndarray
     """(source,) float64, radius of half the detection image's light in the aperture; NaN where that is not positive."""
-    aperture_px: np.ndarray
-    """(source,) float64, radius of the aperture."""
+    kron_radius_px: np.ndarray
+    """(source,) float64, radius of the Kron-like aperture."""
     flags: np.ndarray
     """(source,) int32."""
 
 
 def measure_sources(
-    image: np.ndarray,
-    rms: np.ndarray,
-    masked: np.ndarray,
-    significance: np.ndarray,
-    mask: np.ndarray,
-    peak_y: np.ndarray,
-    peak_x: np.ndarray,
+    pixels: BandPixels,
+    detection: DetectionImage,
+    y: np.ndarray,
+    x: np.ndarray,
     flags: np.ndarray,
     *,
-    pixel_scale: float,
-    open_edges: tuple[bool, bool, bool, bool] = (False, False, False, False),
-    positions: tuple[np.ndarray, np.ndarray] | None = None,
+    aperture_arcsec: float = 2.0,
+    recentre: bool = True,
 ) -> Measured:
-    """Centroids, apertures and fluxes of the sources at the given peaks.
+    """Centroids, apertures and fluxes of sources.
 
     Parameters
     ----------
-    image, rms, masked
-        (band, y, x) as in :class:`surveycnn.sky.window.Window`.
-    significance, mask
-        (y, x) from :func:`surveycnn.sources.detect.detection_image`.
-    peak_y, peak_x
-        (source,) window pixels.
+    y, x
+        (source,) window pixels: peaks (whole numbers), or positions if not `recentre`.
     flags
-        (source,) bits from detection, to which ``masked``, ``edge``, ``missing_band`` and ``no_centroid`` are added.
-    pixel_scale
-        Arcsec per pixel.
-    open_edges
-        Whether the sky goes on beyond the bottom, top, left and right edge; an aperture beyond an open edge is ``truncated``.
-    positions
-        y and x, (source,) float64 window pixels, where to measure instead of at the centroids.
+        (source,) bits that are known, to which ``masked``, ``saturated``, ``edge``, ``missing_band``, ``truncated`` and
+        ``no_centroid`` are added.
+    aperture_arcsec
+        Diameter of the fixed aperture.
+    recentre
+        False measures at the given positions, rounded to 1 / 8192 px as centroids are.
     """
-    clean = np.ascontiguousarray(np.where(mask, np.float32(0), significance), dtype=np.float32)
+    clean = np.ascontiguousarray(np.where(detection.mask, np.float32(0), detection.significance), dtype=np.float32)
     flags = flags.astype(np.int32)
-    if positions is None:
-        sigma_px = float(np.clip(CENTROID_SIGMA_ARCSEC / pixel_scale, 1.0, 4.0))
-        y, x, converged = windowed_centroids(clean, peak_y, peak_x, sigma_px)
+    if recentre:
+        sigma_px = float(np.clip(CENTROID_SIGMA_ARCSEC / pixels.pixel_scale, 1.0, 4.0))
+        y, x, converged = windowed_centroids(clean, y, x, sigma_px)
         flags[~converged] |= flag_value("no_centroid")
     else:
-        y, x = positions
-    radius = kron_radii(clean, y, x, pixel_scale)
+        y, x = on_grid(y), on_grid(x)
+    radius = kron_radii(clean, y, x, pixels.pixel_scale)
     half_light = _half_light_radii(clean, y, x, radius)
-    flags |= _edge_flags(y, x, radius, clean.shape, open_edges)
-    flux, flux_err = np.full((2, len(image), y.size), np.nan)
-    for band in range(len(image)):
-        flux[band], flux_err[band], bits = _band_flux(image[band], rms[band], masked[band], y, x, radius)
-        flags |= bits
-    return Measured(y, x, flux, flux_err, half_light, radius, flags)
+    fixed = np.full(y.size, aperture_arcsec / 2 / pixels.pixel_scale)
+    flags |= _edge_flags(y, x, np.maximum(radius, fixed), clean.shape, pixels.open_edges)
+    fluxes = np.full((4, len(pixels.image), y.size), np.nan)
+    for band, (image, rms, masked) in enumerate(zip(pixels.image, pixels.rms, pixels.masked, strict=True)):
+        for row, aperture in ((0, radius), (2, fixed)):
+            fluxes[row, band], fluxes[row + 1, band], bits = _band_flux(image, rms, masked, y, x, aperture)
+            flags |= bits
+    return Measured(y, x, *fluxes, half_light, radius, flags)
 
 
 def aperture_limits_px(pixel_scale: float) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from surveycnn.sources.detect import detection_image, smooth
-from surveycnn.sources.photometry import measure_sources
+from surveycnn.sources.photometry import DetectionImage, Pixels, measure_sources
 
 PEAK_REACH_PX = 2
 """The peak of an object lies within so many pixels of the middle of its stamp."""
@@ -58,18 +58,8 @@ def _measure(image: np.ndarray, pixel_scale: float) -> np.ndarray:
     rms = np.where(np.isfinite(image), noise[:, None, None], np.nan).astype(np.float32)
     significance, mask = detection_image(image, rms, list(known))
     peak_y, peak_x = _peak(smooth(significance, mask))
-    measured = measure_sources(
-        image,
-        rms,
-        np.zeros(image.shape, bool),
-        significance,
-        mask,
-        peak_y,
-        peak_x,
-        np.zeros(1, np.int32),
-        pixel_scale=pixel_scale,
-        open_edges=(True, True, True, True),
-    )
+    pixels = Pixels.unmasked(image, rms, pixel_scale, open_edges=(True, True, True, True))
+    measured = measure_sources(pixels, DetectionImage(significance, mask), peak_y, peak_x, np.zeros(1, np.int32))
     return np.stack([measured.flux[:, 0], measured.flux_err[:, 0]])
 
 

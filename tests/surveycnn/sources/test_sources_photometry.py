@@ -6,12 +6,13 @@ import pytest
 from surveycnn.catalogs.flags import decode_flags, has_flag
 from surveycnn.sky.tiling import TileGrid
 from surveycnn.sources.detect import detect_sources, detection_image
-from surveycnn.sources.photometry import MAX_APERTURE_PX, aperture_limits_px, measure_sources
+from surveycnn.sources.photometry import MAX_APERTURE_PX, DetectionImage, Pixels, aperture_limits_px, measure_sources
 
 SCALE = 0.3
+CLOSED = (False, False, False, False)
 
 
-def measure(image, rms=None, masked=None, peaks=None, flags=None, bands=None, **options):
+def measure(image, rms=None, masked=None, peaks=None, flags=None, bands=None, saturated=None, open_edges=CLOSED, **options):
     """Measurements at `peaks` [(y, x), ...] of `image` (band, y, x)."""
     image = np.asarray(image, np.float32)
     rms = np.where(np.isnan(image), np.nan, 1).astype(np.float32) if rms is None else rms
@@ -20,7 +21,9 @@ def measure(image, rms=None, masked=None, peaks=None, flags=None, bands=None, **
     significance, mask = detection_image(image, rms, range(len(image)) if bands is None else bands)
     y, x = np.array(peaks, np.int64).reshape(-1, 2).T
     flags = np.zeros(y.size, np.int32) if flags is None else flags
-    return measure_sources(image, rms, masked, significance, mask, y, x, flags, pixel_scale=SCALE, **options)
+    saturated = np.zeros(image.shape, bool) if saturated is None else saturated
+    pixels = Pixels(image, rms, masked, saturated, SCALE, open_edges)
+    return measure_sources(pixels, DetectionImage(significance, mask), y, x, flags, **options)
 
 
 def one_source(gaussian, y=50.2, x=49.7, flux=1000.0, sigma=2.0, shape=(100, 100), n_bands=2):
@@ -35,7 +38,7 @@ def test_measure_sources__isolated_source(gaussian, sigma):
     assert found.y[0] == pytest.approx(50.2, abs=5e-3) and found.x[0] == pytest.approx(49.7, abs=5e-3)
     np.testing.assert_allclose(found.flux[:, 0], [1e5, 2e5], rtol=0.02)
     assert found.flux_radius_px[0] == pytest.approx(1.1774 * sigma, rel=0.08)
-    assert found.flux_err[0, 0] == pytest.approx(np.sqrt(np.pi) * found.aperture_px[0])
+    assert found.flux_err[0, 0] == pytest.approx(np.sqrt(np.pi) * found.kron_radius_px[0])
     assert found.flags[0] == 0
 
 
@@ -66,7 +69,7 @@ def test_measure_sources__a_neighbour_does_not_swell_the_aperture(gaussian):
     alone = measure(image, peaks=[(50, 50)])
     gaussian(image[0], 50, 70, 1e5, 2)
     near = measure(image, peaks=[(50, 50)])
-    assert near.aperture_px[0] < 2 * alone.aperture_px[0]
+    assert near.kron_radius_px[0] < 2 * alone.kron_radius_px[0]
 
 
 def test_measure_sources__masked_pixels_are_made_up_for(gaussian):
@@ -115,7 +118,7 @@ def test_measure_sources__no_centroid_and_flags_that_were_set(gaussian):
     assert decode_flags(found.flags[0]) == ["blended", "no_centroid"]
     assert (found.y[0], found.x[0]) == (20, 20)
     assert np.isnan(found.flux_radius_px[0]) and found.flux[0, 0] < 0
-    assert found.aperture_px[0] == aperture_limits_px(SCALE)[0]
+    assert found.kron_radius_px[0] == aperture_limits_px(SCALE)[0]
 
 
 def test_measure_sources__none():
@@ -134,17 +137,18 @@ def measure_tiles(image, rms, grid):
         found = detect_sources(significance, mask, threshold_sigma=3.0, min_area_px=5, open_edges=edges)
         own = tile.owns(found.peak_y + tile.oy0, found.peak_x + tile.ox0)
         y, x = found.peak_y[own], found.peak_x[own]
-        masked = np.zeros(image[window].shape, bool)
-        options = {"pixel_scale": SCALE, "open_edges": edges}
-        got = measure_sources(image[window], rms[window], masked, significance, mask, y, x, found.flags[own], **options)
+        pixels = Pixels.unmasked(image[window], rms[window], SCALE, edges)
+        got = measure_sources(pixels, DetectionImage(significance, mask, found), y, x, found.flags[own])
         for k in range(y.size):
             numbers = [
                 got.y[k] + tile.oy0,
                 got.x[k] + tile.ox0,
                 got.flux_radius_px[k],
-                got.aperture_px[k],
+                got.kron_radius_px[k],
                 *got.flux[:, k],
                 *got.flux_err[:, k],
+                *got.flux_aper[:, k],
+                *got.flux_aper_err[:, k],
             ]
             rows[int(y[k]) + tile.oy0, int(x[k]) + tile.ox0] = (np.array(numbers).tobytes(), int(got.flags[k]))
     return rows

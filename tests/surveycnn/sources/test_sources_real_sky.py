@@ -13,7 +13,7 @@ from surveycnn.sky.ingest import ingest_band
 from surveycnn.sky.tiling import TileGrid
 from surveycnn.sky.wcs import pixel_scale_arcsec, read_wcs, wcs_text
 from surveycnn.sources.detect import detect_sources, detection_image
-from surveycnn.sources.photometry import measure_sources
+from surveycnn.sources.photometry import DetectionImage, measure_sources
 
 KIDS = Path(__file__).parents[4] / "shared" / "data" / "kids_viking"
 
@@ -42,10 +42,10 @@ def owned_sources(store, grid):
         found = detect_sources(significance, mask, threshold_sigma=3.0, min_area_px=5, open_edges=window.open_edges)
         own = tile.owns(found.peak_y + window.y0, found.peak_x + window.x0)
         y, x = found.peak_y[own], found.peak_x[own]
-        pixels = (window.image, window.rms, window.masked, significance, mask)
-        got = measure_sources(*pixels, y, x, found.flags[own], pixel_scale=window.pixel_scale, open_edges=window.open_edges)
+        got = measure_sources(window, DetectionImage(significance, mask, found), y, x, found.flags[own])
         for k in range(y.size):
-            numbers = [got.y[k] + window.y0, got.x[k] + window.x0, got.flux_radius_px[k], *got.flux[:, k], *got.flux_err[:, k]]
+            numbers = [got.y[k] + window.y0, got.x[k] + window.x0, got.flux_radius_px[k], got.kron_radius_px[k]]
+            numbers += [*got.flux[:, k], *got.flux_err[:, k], *got.flux_aper[:, k], *got.flux_aper_err[:, k]]
             rows[int(y[k]) + window.y0, int(x[k]) + window.x0] = (np.array(numbers).tobytes(), int(got.flags[k]))
     return rows
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from surveycnn.sources.detect import detection_image
-from surveycnn.sources.photometry import measure_sources
+from surveycnn.sources.photometry import DetectionImage, Pixels, measure_sources
 from surveycnn.sources.stamp_photometry import edge_noise, stamp_photometry
 
 FLUX = np.array([2000.0, 4000.0])
@@ -29,9 +29,8 @@ def test_stamp_photometry__is_that_of_the_mosaic(sky):
     rms = np.broadcast_to(NOISE.astype(np.float32)[:, None, None], sky.shape)
     significance, mask = detection_image(sky, rms, [0, 1])
     peak = np.array([64])
-    measured = measure_sources(
-        sky, rms, np.zeros(sky.shape, bool), significance, mask, peak, peak, np.zeros(1, np.int32), pixel_scale=0.2
-    )
+    detection = DetectionImage(significance, mask)
+    measured = measure_sources(Pixels.unmasked(sky, rms, 0.2), detection, peak, peak, np.zeros(1, np.int32))
     np.testing.assert_allclose(flux[0], measured.flux[:, 0], rtol=0.02)
     np.testing.assert_allclose(error[0], measured.flux_err[:, 0], rtol=0.15)
     np.testing.assert_allclose(flux[0], FLUX, atol=4 * error.max())
