@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,31 +24,67 @@ from surveycnn.sky.images import open_image
 ARCSEC = 3600 * 180 / np.pi
 """Arcsec per radian."""
 
+_TABLE_KEYS = ("CPDIS", "CQDIS", "D2IMDIS", "D2IM1.", "D2IM2.", "D2IMEXT")
+_WHERE = re.compile(r"ERROR \d+ in \S+ at line \d+ of file \S+")
+"""How wcslib's messages begin."""
+
 _MAX_STEPS = 30
 _CLOSE_PX, _FAR_PX = 1e-6, 1e7
 _NEAR = 1e-3  # radians: a stationary point far from the place that was asked for is no answer
 
 
 def read_wcs(source: fits.Header | str | Path) -> WCS:
-    """Celestial, two-dimensional WCS of a header, a header file (text or FITS), or a FITS image.
+    """WCS of the first two axes of a header, a header file (text or FITS), or a FITS image.
+
+    Declination may come first. PV terms under TAN are those of TPV. SIP terms count whether or not CTYPE announces them, but not
+    beside TPV; where they count, PV terms do not: such headers tell one distortion twice.
 
     Raises
     ------
     InputError
-        If there is no celestial WCS in it.
+        If these axes have no celestial WCS, one that needs tables outside the header, or one that lies on no sky.
     """
     name = "the header" if isinstance(source, fits.Header) else repr(str(source))
-    header = source if isinstance(source, fits.Header) else _read_header(str(source))
+    header = source.copy() if isinstance(source, fits.Header) else _read_header(str(source))
+    axes = [str(header.get(f"CTYPE{axis}", "")) for axis in (1, 2)]
+    _refuse_tables(header, axes, name)
+    _keep_one_distortion(header, axes)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FITSFixedWarning)  # old keywords that astropy has mended
-            wcs = WCS(header).celestial
+            wcs = WCS(header, naxis=2)
     except Exception as error:  # wcslib raises a dozen kinds
-        raise InputError(f"the WCS in {name} cannot be read ({error}): give `wcs:` a header file") from error
+        text = " ".join(_WHERE.sub("", str(error)).split()).strip(" :.")
+        raise InputError(f"the WCS in {name} cannot be read ({text}): give `wcs:` a header file") from error
     if not wcs.has_celestial:
-        raise InputError(f"there is no celestial WCS in {name}: give `wcs:` a header file")
+        found = f": the first two axes are {axes[0]!r} and {axes[1]!r}" if any(axes) else ""
+        raise InputError(f"there is no celestial WCS in {name}{found}: give `wcs:` a header file")
     sky_frame(wcs)
     return wcs
+
+
+def _keep_one_distortion(header: fits.Header, axes: Sequence[str]) -> None:
+    """Leave in `header` the terms of SIP or of TPV, and let CTYPE say so."""
+    if not ("A_ORDER" in header and "B_ORDER" in header):
+        return
+    is_tpv = all(axis.endswith("-TPV") for axis in axes)
+    dropped = re.compile(r"[AB]P?_(ORDER|DMAX|\d+_\d+)$" if is_tpv else r"PV[12]_\d+$")
+    if is_tpv or all(axis.endswith(("-TAN", "-TAN-SIP")) for axis in axes):
+        for key in [key for key in header if dropped.match(key)]:
+            del header[key]
+    if all(axis.endswith("-TAN") for axis in axes):
+        header["CTYPE1"], header["CTYPE2"] = (f"{axis}-SIP" for axis in axes)
+
+
+def _refuse_tables(header: fits.Header, axes: Sequence[str], name: str) -> None:
+    """Raise an InputError where positions follow from tables that are no part of the header."""
+    tables = [key for key in header if key.startswith(_TABLE_KEYS)]
+    tables += [axis for axis in axes if axis.endswith("-TAB")]
+    if tables:
+        raise InputError(
+            f"the WCS in {name} needs look-up tables ({', '.join(tables[:4])}), expected one that a header describes by itself: "
+            "resample the image, or give `wcs:` a header file with a fit of its distortion (SIP, TPV)"
+        )
 
 
 def _read_header(path: str) -> fits.Header:
