@@ -1,6 +1,7 @@
 """Configuration of a survey run: one YAML file to one validated, immutable tree.
 
-Loading touches no disk but the file itself. What depends on the images (zero points, shapes, bands) is checked by the plan.
+Loading touches no disk but the file itself, a manifest that it names, and the folders in which placeholders look. What depends
+on the images (zero points, shapes, bands) is checked by the plan.
 """
 
 from __future__ import annotations
@@ -8,14 +9,25 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from surveycnn.errors import ConfigError
-from surveycnn.paths import is_url
+from surveycnn.mosaic_lists import Keys, expand_mosaics
+from surveycnn.mosaic_patterns import IMAGE_PATHS, absolute_path
 
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
 """Names that become file names: they cannot leave the folder that they are put into."""
@@ -155,6 +167,7 @@ class SurveyConfig(Strict):
     work_dir: str = ""
     """Folder of the chunk store and the tile results; empty means <output>/work."""
     mosaics: tuple[MosaicConfig, ...] = Field(min_length=1)
+    """A list, whose entries may have placeholders in their paths, or the path of a manifest: :mod:`surveycnn.mosaic_lists`."""
     tiling: TilingConfig = TilingConfig()
     detection: DetectionConfig = DetectionConfig()
     photometry: PhotometryConfig = PhotometryConfig()
@@ -164,6 +177,11 @@ class SurveyConfig(Strict):
     engine: EngineConfig = EngineConfig()
     cluster: str = "local"
     formats: tuple[Literal["hats", "zarr", "fits"], ...] = Field(default=("hats", "zarr", "fits"), min_length=1)
+
+    @field_validator("mosaics", mode="before", json_schema_input_type=str | tuple[MosaicConfig, ...])
+    @classmethod
+    def _expanded(cls, mosaics: Any, info: ValidationInfo) -> Any:
+        return expand_mosaics(mosaics, (info.context or {}).get("folder") or Path.cwd(), _manifest_keys())
 
     @field_validator("mosaics")
     @classmethod
@@ -184,7 +202,7 @@ class SurveyConfig(Strict):
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> SurveyConfig:
-    """Configuration of a survey run from a YAML file.
+    """Configuration of a survey run from a YAML file, with the mosaics of manifests and placeholders written out.
 
     Parameters
     ----------
@@ -199,8 +217,18 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> SurveyConfig
         Where the file cannot be read or a key or value cannot be used; all findings in one message.
     """
     path = Path(path)
+    folder = path.resolve().parent
     tree = apply_overrides(read_yaml(path), overrides)
-    return resolve_paths(validate_section(SurveyConfig, tree, str(path)), path.resolve().parent)
+    return resolve_paths(validate_section(SurveyConfig, tree, str(path), folder), folder)
+
+
+def _manifest_keys() -> Keys:
+    return Keys(
+        image=tuple(ImageConfig.model_fields),
+        mosaic=tuple(key for key in MosaicConfig.model_fields if key not in ("id", "images")),
+        check_image=partial(validate_section, ImageConfig),
+        check_mosaic=partial(validate_section, MosaicConfig),
+    )
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -263,10 +291,13 @@ def _child(node: Any, key: str, override: str) -> Any:
         raise ConfigError(f"--set {override!r}: {key!r} lies inside a single value, not inside a section") from None
 
 
-def validate_section(section: type[T], tree: Mapping[str, Any], where: str) -> T:
-    """Instance of `section` from plain values; ConfigError with every finding, each naming its key."""
+def validate_section(section: type[T], tree: Mapping[str, Any], where: str, folder: Path | None = None) -> T:
+    """Instance of `section` from plain values; ConfigError with every finding, each naming its key.
+
+    Manifests and placeholders are looked up in `folder`, by default the current one.
+    """
     try:
-        return section.model_validate(tree)
+        return section.model_validate(tree, context={"folder": folder})
     except ValidationError as error:
         items = error.errors()
         # A list whose items are all wrong is also reported as too short, which would only confuse.
@@ -307,11 +338,10 @@ def resolve_paths(config: SurveyConfig, folder: Path) -> SurveyConfig:
     """Copy of `config` with absolute paths: inputs and model packages are relative to `folder`, outputs to the current one."""
 
     def absolute(path: str | None) -> str | None:
-        return path if path is None or is_url(path) else str(folder / Path(path).expanduser())
+        return None if path is None else absolute_path(path, folder)
 
     def image_with(image: ImageConfig) -> ImageConfig:
-        keys = ("path", "weight", "variance", "rms", "mask", "wcs")
-        return image.model_copy(update={key: absolute(getattr(image, key)) for key in keys})
+        return image.model_copy(update={key: absolute(getattr(image, key)) for key in IMAGE_PATHS})
 
     mosaics = tuple(
         mosaic.model_copy(update={"wcs": absolute(mosaic.wcs), "images": tuple(map(image_with, mosaic.images))})

@@ -1,4 +1,4 @@
-"""Tables of users as files, to and from Arrow: Parquet, FITS, CSV, ECSV and HDF5, by the suffix.
+"""Tables of users as files, to and from Arrow: Parquet, FITS, CSV, ECSV and HDF5, by the suffix; VOTable is read only.
 
 Every column is kept, so that a result stands beside what the user knows of an object; who reads a table
 knows what the columns mean. A missing value is a null in Arrow, masked in FITS and ECSV, empty in CSV.
@@ -12,7 +12,7 @@ import tempfile
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,24 +29,27 @@ from surveycnn.tables.arrays import (
     split_vectors,
     to_arrow,
 )
+from surveycnn.tables.votable import read_votable
 
 if TYPE_CHECKING:
     import h5py
 
 SUFFIXES = (".parquet", ".fits", ".csv", ".ecsv", ".hdf5", ".h5")
-_READ_ONLY = {".fits.gz": ".fits"}
+_READ_ONLY = {".fits.gz": ".fits", ".vot": ".vot", ".votable": ".vot", ".xml": ".vot"}
 _ASTROPY_META = ".__table_column_meta__"
 
 
-def read_table(path: str | Path, group: str | int | None = None) -> pa.Table:
+def read_table(path: str | Path, group: str | int | None = None, *, text: Collection[str] = ()) -> pa.Table:
     """Table of a file, columns of shape (row,) or (row, n), with units and descriptions in the metadata of the fields.
 
     Parameters
     ----------
     path
-        ``.parquet .fits .fits.gz .csv .ecsv .hdf5 .h5``; ``FILE[n]`` or ``FILE[NAME]`` for an HDU or a group.
+        ``.parquet .fits .fits.gz .csv .ecsv .hdf5 .h5 .vot .votable .xml``; ``FILE[n]`` or ``FILE[NAME]`` for an HDU or a group.
     group
         HDU or group, instead of one in brackets; default the first HDU that is a table, the only group that is one.
+    text
+        Columns that are text even if they look like numbers, which the other formats say themselves and CSV does not: 007.
 
     Raises
     ------
@@ -62,7 +65,7 @@ def read_table(path: str | Path, group: str | int | None = None) -> pa.Table:
     if not os.path.isfile(file):
         raise InputError(f"there is no table {file!r}: correct the path")
     try:
-        table = reader(file, part)
+        table = reader(file, part) if reader is not _read_csv else _read_csv(file, part, text)
     except InputError:
         raise
     except Exception as error:  # whatever a broken file makes its library raise
@@ -139,7 +142,7 @@ def _read_parquet(file: str, part: str | int | None) -> pa.Table:
         return stream.read()
 
 
-def _read_csv(file: str, part: str | int | None) -> pa.Table:
+def _read_csv(file: str, part: str | int | None, text: Collection[str] = ()) -> pa.Table:
     """Table of a CSV file with a line of names; lines before it that begin with # are left out."""
     import pyarrow.csv as pa_csv
 
@@ -148,7 +151,8 @@ def _read_csv(file: str, part: str | int | None) -> pa.Table:
     with open(file, "rb") as stream:
         while stream.readline().startswith(b"#"):
             n_comments += 1
-    return pa_csv.read_csv(file, pa_csv.ReadOptions(skip_rows=n_comments))
+    types = pa_csv.ConvertOptions(column_types=dict.fromkeys(text, pa.string()))
+    return pa_csv.read_csv(file, pa_csv.ReadOptions(skip_rows=n_comments), convert_options=types)
 
 
 def _read_ecsv(file: str, part: str | int | None) -> pa.Table:
@@ -282,6 +286,7 @@ _READERS: dict[str, Callable[[str, str | int | None], pa.Table]] = {
     ".ecsv": _read_ecsv,
     ".hdf5": _read_hdf5,
     ".h5": _read_hdf5,
+    ".vot": read_votable,
 }
 _WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
     ".parquet": _write_parquet,

@@ -302,3 +302,39 @@ def test_read_table__of_pandas_keeps_its_index(tmp_path):
     table = read_table(tmp_path / "t.parquet").append_column("z_phot", pa.array([0.1, 0.2]))
     again = pd.read_parquet(write_table(table, tmp_path / "u.parquet"))
     assert list(again.index) == ["p", "q"] and list(again.columns) == ["x", "y", "z_phot"]
+
+
+VOTABLE = """<?xml version="1.0"?><VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE>
+<TABLE name="first">
+<FIELD ID="a" name="name" datatype="unicodeChar" arraysize="*"/><FIELD ID="b" name="ra" datatype="double" unit="deg"/>
+<FIELD ID="c" name="n" datatype="long"><VALUES null="-1"/></FIELD>
+<DATA><TABLEDATA><TR><TD>a</TD><TD>1.5</TD><TD>-1</TD></TR><TR><TD>b\u00fc</TD><TD/><TD>7</TD></TR></TABLEDATA></DATA></TABLE>
+<TABLE name="second"><FIELD ID="x" name="x" datatype="int"/><DATA><TABLEDATA><TR><TD>3</TD></TR></TABLEDATA></DATA></TABLE>
+</RESOURCE></VOTABLE>"""
+
+
+def test_read_table__votable(tmp_path):
+    path = tmp_path / "t.vot"
+    path.write_text(VOTABLE, encoding="utf-8")
+    table = read_table(path)
+    assert table["name"].to_pylist() == ["a", "b\u00fc"]
+    assert table["n"].to_pylist() == [None, 7]
+    np.testing.assert_array_equal(table["ra"], [1.5, np.nan])
+    assert table.schema.field("ra").metadata[b"units"] == b"deg"
+    for part in ("[1]", "[second]"):
+        assert read_table(f"{path}{part}")["x"].to_pylist() == [3]
+    with pytest.raises(InputError, match=r"has no table of that name: its tables are \[0\] first, \[1\] second"):
+        read_table(f"{path}[third]")
+    with pytest.raises(InputError, match=r"has no table \[2\]: its tables are"):
+        read_table(f"{path}[2]")
+    (tmp_path / "empty.xml").write_text('<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"/>')
+    with pytest.raises(InputError, match=r"'.*empty.xml' has no table"):
+        read_table(tmp_path / "empty.xml")
+    with pytest.raises(InputError, match=r"cannot write '.*t.vot': the suffix is '.vot', known are .parquet"):
+        write_table(table, path)
+
+
+def test_read_table__text_that_looks_like_numbers(tmp_path):
+    (tmp_path / "t.csv").write_text("id,n\n007,1\nNA,\n")
+    table = read_table(tmp_path / "t.csv", text=["id", "other"])
+    assert table.to_pydict() == {"id": ["007", "NA"], "n": [1, None]}
