@@ -15,7 +15,7 @@ LAYERS = [
     ["surveycnn.schema"],
     ["surveycnn.catalogs.columns", "surveycnn.catalogs.flags", "surveycnn.catalogs.tables"],
     ["surveycnn.tables"],
-    ["surveycnn.config"],
+    ["surveycnn.config", "surveycnn.mosaic_lists", "surveycnn.mosaic_patterns"],
     ["surveycnn.sky"],
     ["surveycnn.sources"],
     ["surveycnn.models"],

@@ -230,6 +230,10 @@ def _notes(config: SurveyConfig, mosaics: tuple[MosaicPlan, ...], cards: dict[st
             reasons.setdefault(f"model {name} skipped: it {reason}", []).append(mosaic.id)
     for reason, ids in reasons.items():
         yield f"{reason} (mosaic {ids[0]}{f' and {len(ids) - 1} more' if len(ids) > 1 else ''})"
+    for mosaic in mosaics:
+        if mosaic.inputs.regridded:
+            bands = ", ".join(f"{band} ({scale:.3f} arcsec per pixel)" for band, scale in mosaic.inputs.regridded.items())
+            yield f"mosaic {mosaic.id}: brought to the pixel grid of band {mosaic.inputs.grid_band}: {bands}"
     used = {band for mosaic in mosaics for model in mosaic.models for band in model.bands}
     only = sorted({band for mosaic in config.mosaics for band in mosaic.bands} - used)
     if only:

@@ -56,7 +56,8 @@ class Session:
     def tile_function(self, mosaic: MosaicPlan) -> RunTile:
         """What is called with each work unit of `mosaic`."""
         config = self.plan.config
-        detection = DetectionSettings(mosaic.detection_bands, config.detection.threshold_sigma, config.detection.min_area_px)
+        wanted = config.detection
+        detection = DetectionSettings(mosaic.detection_bands, wanted.threshold_sigma, wanted.min_area_px, wanted.combine)
         # Several Dask workers share the cores of a machine; a run in this process has all of them.
         n_threads = self._cluster.n_threads if self._cluster and self._cluster.kind == "dask" else None
         return RunTile(str(self.store.root), detection, mosaic.models, config.engine, n_threads)
@@ -121,12 +122,13 @@ def ingest_mosaic(session: Session, mosaic: MosaicPlan) -> list[dict[str, Any]]:
         core_px=core_px,
         wcs_header=inputs.wcs_header,
         pixel_scale=inputs.pixel_scale,
-        has_weight=inputs.has_noise_map,
+        has_weight=inputs.has_weight,
     )
     check_unchanged(session.store, inputs, chunks)
     done = chunks.finished_bands()
     function = IngestBand(chunks.path, core_px)
-    tasks = [Task(function, BandUnit(image, i)) for i, image in enumerate(inputs.images) if image.band not in done]
+    units = [BandUnit(image, i, grid) for i, (image, grid) in enumerate(zip(inputs.images, inputs.grids, strict=True))]
+    tasks = [Task(function, unit) for unit in units if unit.image.band not in done]
     if tasks:
         session.progress.add("ingest", len(tasks))
         for outcome in _run(session, "ingest", tasks):

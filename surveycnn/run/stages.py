@@ -18,9 +18,11 @@ from surveycnn.run.plan import ModelUse, WorkUnit
 from surveycnn.run.scoring import TileModel
 from surveycnn.run.store import TileRecord, WorkStore
 from surveycnn.run.tile import DetectionSettings, process_tile
+from surveycnn.run.widen import read_tile
 from surveycnn.run.worker import LoadModels, ModelKey, predictor_for
 from surveycnn.sky.chunks import ChunkStore
 from surveycnn.sky.ingest import ingest_band
+from surveycnn.sky.regrid import Grid
 from surveycnn.sky.tiling import Tile
 from surveycnn.sky.window import Window
 
@@ -34,6 +36,8 @@ class BandUnit:
 
     image: ImageConfig
     index: int
+    grid: Grid | None
+    """Pixel grid of the image where it is not the mosaic's."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class IngestBand:
     core_px: int
 
     def __call__(self, unit: BandUnit) -> dict[str, Any]:
-        return ingest_band(self.chunk_path, unit.image, unit.index, self.core_px)
+        return ingest_band(self.chunk_path, unit.image, unit.index, self.core_px, unit.grid)
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,8 @@ class RunTile:
     def __call__(self, unit: WorkUnit) -> TileReport:
         store, clock = WorkStore(Path(self.work_dir)), StepClock()
         with clock("read"):
-            window = ChunkStore.open(store.chunk_path(unit.tile.mosaic)).read_window(unit.tile)
-        rows = process_tile(unit.tile, window, self.tile_models, self.detection, clock)
+            tile, window = read_tile(ChunkStore.open(store.chunk_path(unit.tile.mosaic)), unit.tile, self.detection)
+        rows = process_tile(tile, window, self.tile_models, self.detection, clock)
         started = time.perf_counter()
         record = TileRecord(rows.sizes["source"], clock.seconds, empty_parts(unit.tile, window, self.detection.bands))
         store.write_tile(unit.tile, unit.unit_id, dataset_to_arrow(rows), record)

@@ -5,7 +5,7 @@
     <mosaic>.zarr/  attributes: mosaic, bands, shape, core_px, WCS, pixel scale
         image       (band, y, x) float32 nJy, NaN = no data      one shard = one band of one tile core,
         weight      (band, y, x) float32 nJy^-2 (if any map)     written by one task alone: two tasks that
-        mask        (band, y, x) bool, True = user's mask        write parts of one shard would lose data
+        bits        (band, y, x) uint8, masked 1, saturated 2     write parts of one shard would lose data
         sky, rms    (band, cell y, cell x) float32 nJy           mesh of the whole mosaic
         bands/<i>   group of one band, made last, with what was read: its existence says that the band is complete
 """
@@ -23,11 +23,12 @@ from zarr.storage import LocalStore
 
 from surveycnn.errors import ConfigError, InputError, ResumeError
 from surveycnn.sky.background import MESH_PX, evaluate_mesh, mesh_shape
+from surveycnn.sky.strips import MASKED, SATURATED
 from surveycnn.sky.tiling import Tile, TileGrid
 from surveycnn.sky.wcs import wcs_from_text
 from surveycnn.sky.window import Window
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 _ATTRS = "surveycnn"
 _MAX_CHUNK_PX = 256
 _CORE_STEP_PX = 64
@@ -134,7 +135,7 @@ class ChunkStore:
             raise InputError(f"there is no chunk store at {str(path)!r}: run the ingest first") from error
         return cls(group, str(path))
 
-    def array(self, name: Literal["image", "weight", "mask", "sky", "rms"]) -> zarr.Array:
+    def array(self, name: Literal["image", "weight", "bits", "sky", "rms"]) -> zarr.Array:
         """One of the store's arrays."""
         found = self._group[name]
         assert isinstance(found, zarr.Array)
@@ -176,10 +177,11 @@ class ChunkStore:
         bands = self.bands if bands is None else tuple(bands)
         records = self._records(tile, bands)
         shape = (len(bands), tile.oy1 - tile.oy0, tile.ox1 - tile.ox0)
-        image, rms, masked = np.empty(shape, np.float32), np.empty(shape, np.float32), np.zeros(shape, bool)
+        image, rms = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        bits = np.zeros(shape, np.uint8)
         for i, band in enumerate(bands):
-            self._read_band(tile, self.bands.index(band), records[i], image[i], rms[i], masked[i])
-        saturated = np.zeros(shape, bool)
+            self._read_band(tile, self.bands.index(band), records[i], image[i], rms[i], bits[i])
+        masked, saturated = (bits & MASKED) > 0, (bits & SATURATED) > 0
         return Window(
             tile.mosaic, tile.oy0, tile.ox0, self.ny, self.nx, bands, image, rms, masked, saturated, self.wcs, self.pixel_scale
         )
@@ -202,16 +204,16 @@ class ChunkStore:
         return records
 
     def _read_band(
-        self, tile: Tile, index: int, record: Mapping[str, Any], image: np.ndarray, rms: np.ndarray, masked: np.ndarray
+        self, tile: Tile, index: int, record: Mapping[str, Any], image: np.ndarray, rms: np.ndarray, bits: np.ndarray
     ) -> None:
-        """Fill `image`, `rms` and `masked` (y, x) of one band, as in :class:`Window`."""
+        """Fill `image`, `rms` and `bits` (y, x) of one band."""
         rows, cols = tile.outer
         bounds = (tile.oy0, tile.oy1, tile.ox0, tile.ox1, self.mesh_px)
         sky = evaluate_mesh(np.asarray(self.array("sky")[index]), *bounds)
         np.subtract(self.array("image")[index, rows, cols], sky, out=image)
-        if record["has_mask"]:
-            masked[:] = self.array("mask")[index, rows, cols]
-            image[masked] = np.nan
+        if record["has_bits"]:
+            bits[:] = self.array("bits")[index, rows, cols]
+            image[(bits & MASKED) > 0] = np.nan
         if record["has_weight"]:
             weight = np.asarray(self.array("weight")[index, rows, cols])
             np.divide(1, np.sqrt(weight), out=rms, where=weight > 0)
@@ -255,7 +257,7 @@ def _create_arrays(path: str, description: dict[str, Any]) -> None:
         "dimension_names": ("band", "y", "x"),
     }
     group.create_array("image", dtype="float32", fill_value=np.nan, attributes={"units": "nJy"}, **pixels)
-    group.create_array("mask", dtype="bool", fill_value=False, **pixels)
+    group.create_array("bits", dtype="uint8", fill_value=0, **pixels)
     if description["has_weight"]:
         group.create_array("weight", dtype="float32", fill_value=0, attributes={"units": "nJy-2"}, **pixels)
     cells = mesh_shape(ny, nx, description["mesh_px"])

@@ -32,13 +32,38 @@ def is_remote(file: str) -> bool:
 
 
 @contextmanager
-def _byte_stream(file: str) -> Iterator[IO[bytes]]:
-    """The stored bytes of `file`, local or remote, as a stream."""
+def _as_input_error(file: str) -> Iterator[None]:
+    """Turn what opening or reading a file can raise into a message."""
     try:
-        with fsspec.open(file, "rb") as stream:
-            yield stream
+        yield
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"file {file!r} does not exist: correct the path in the configuration") from None
+    except (ImportError, ValueError) as error:  # fsspec: a package is missing, or nobody knows the protocol
+        if not is_remote(file):
+            raise
+        advice = "install what its protocol needs, or copy the file"
+        raise InputError(f"file {file!r} cannot be opened ({error}): {advice}") from error
+    except (*_BROKEN, OSError) as error:
+        raise InputError(f"file {file!r} is damaged or cut short ({error}): fetch it again") from error
+    except Exception as error:  # each protocol's library has errors of its own: refused, timed out, ...
+        if not is_remote(file):
+            raise
+        raise InputError(f"file {file!r} cannot be fetched ({error}): check the address and the permissions") from error
+
+
+@contextmanager
+def _byte_stream(file: str) -> Iterator[IO[bytes]]:
+    """The stored bytes of `file`, local or remote, as a stream."""
+    with _as_input_error(file), fsspec.open(file, "rb") as stream:
+        yield stream
+
+
+def _check_exists(file: str) -> None:
+    local = file.removeprefix("file://")
+    if not is_remote(file) and not Path(local).is_file():
+        raise InputError(f"file {local!r} does not exist: correct the path in the configuration")
 
 
 def file_sha256(file: str) -> str:
@@ -61,13 +86,45 @@ def local_bytes(file: str) -> IO[bytes]:
     InputError
         If the file does not exist, is a folder, or its compressed stream is damaged.
     """
-    suffix = Path(file).suffix.lower()
-    local = file.removeprefix("file://")
-    if not is_remote(file) and not Path(local).is_file():
-        raise InputError(f"file {local!r} does not exist: correct the path in the configuration")
-    if not is_remote(file) and suffix not in _DECOMPRESSORS:
-        return open(local, "rb")
-    return _copy_of(file, _DECOMPRESSORS.get(suffix))
+    _check_exists(file)
+    if is_plain(file):
+        return open(file.removeprefix("file://"), "rb")
+    return _copy_of(file, _DECOMPRESSORS.get(Path(file).suffix.lower()))
+
+
+def is_plain(file: str) -> bool:
+    """True for a local file that is not compressed as a whole."""
+    return not is_remote(file) and Path(file).suffix.lower() not in _DECOMPRESSORS
+
+
+def header_bytes(file: str) -> IO[bytes]:
+    """Uncompressed bytes of `file` as a seekable stream of which little shall be read; nothing is copied if that can be helped.
+
+    Raises
+    ------
+    InputError
+        If the file does not exist or its beginning is damaged.
+    """
+    _check_exists(file)
+    if is_plain(file):
+        return local_bytes(file)
+    decompress = _DECOMPRESSORS.get(Path(file).suffix.lower())
+    with _as_input_error(file):
+        stored: IO[bytes] = fsspec.open(file, "rb").open()
+        if not stored.seekable():  # a web server that gives whole files only
+            stored.close()
+            return _copy_of(file, decompress)
+        stream: IO[bytes] = decompress(stored) if decompress else stored
+        stream.read(1)
+        stream.seek(0)
+        return stream
+
+
+def remote_size(url: str) -> int:
+    """Bytes of a remote file; 0 where its server does not tell."""
+    with _as_input_error(url):
+        fs, path = fsspec.core.url_to_fs(url.partition("[")[0])
+        return int(fs.size(path) or 0)
 
 
 def _copy_of(file: str, decompress: Callable[..., Any] | None) -> IO[bytes]:
@@ -78,7 +135,5 @@ def _copy_of(file: str, decompress: Callable[..., Any] | None) -> IO[bytes]:
                 shutil.copyfileobj(decompress(stream) if decompress else stream, target, _BLOCK)
             target.flush()
             return open(target.name, "rb")
-        except (*_BROKEN, OSError) as error:
-            raise InputError(f"file {file!r} is damaged or cut short ({error}): fetch it again") from error
         finally:
             os.unlink(target.name)

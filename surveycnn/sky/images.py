@@ -18,7 +18,7 @@ from astropy.utils.exceptions import AstropyWarning
 
 from surveycnn.errors import InputError
 from surveycnn.paths import split_path
-from surveycnn.sky.files import file_sha256, local_bytes
+from surveycnn.sky.files import file_sha256, header_bytes, is_plain, local_bytes
 
 _decompression = threading.Lock()
 """One tile-compressed image at a time in a process: the HCOMPRESS decoder of astropy (cfitsio's) keeps its state in globals and
@@ -34,6 +34,8 @@ class FitsImage:
         self._leading = _leading_axes(path, self._hdu.shape, plane)
         self.header: fits.Header = self._hdu.header
         self.ny, self.nx = self._hdu.shape[-2:]
+        self.tile_rows: int = self._hdu.tile_shape[-2] if isinstance(self._hdu, fits.CompImageHDU) else 1
+        """Rows that are decoded together; reading fewer of them costs as much."""
 
     def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         """Pixels [y0:y1, x0:x1] as native floats (y, x) in data units: BSCALE, BZERO applied, BLANK as NaN.
@@ -68,7 +70,7 @@ class FitsImage:
         self.close()
 
 
-def open_image(path: str, plane: int | None = None) -> FitsImage:
+def open_image(path: str, plane: int | None = None, *, plane_of_cubes_only: bool = False, header_only: bool = False) -> FitsImage:
     """The image at `path`, header read, pixels untouched.
 
     Parameters
@@ -78,6 +80,10 @@ def open_image(path: str, plane: int | None = None) -> FitsImage:
         image; ``.fz``, ``.gz`` and ``.bz2`` too.
     plane
         Index of the image in a cube, counted from 0.
+    plane_of_cubes_only
+        Ignore `plane` where the file is no cube: the map of an image in a cube may be one or not.
+    header_only
+        Only the header is wanted: a remote or compressed file is read no farther than that.
 
     Raises
     ------
@@ -86,14 +92,16 @@ def open_image(path: str, plane: int | None = None) -> FitsImage:
     """
     path = str(path)
     file, wanted = split_path(path)
-    stream = local_bytes(file)
+    stream = header_bytes(file) if header_only else local_bytes(file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)  # of damage anywhere in the file: ours is checked below
             hdus = _open_hdus(file, stream)
             index = _find_hdu(path, hdus, wanted)
-            _check_complete(file, stream, index)
-            return FitsImage(path, stream, hdus, index, plane)
+            if not header_only or is_plain(file):
+                _check_complete(file, stream, index)
+            is_cube = any(length > 1 for length in hdus[index].shape[:-2])
+            return FitsImage(path, stream, hdus, index, plane if is_cube or not plane_of_cubes_only else None)
     except BaseException:
         stream.close()
         raise

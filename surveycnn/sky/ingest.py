@@ -1,15 +1,16 @@
 """FITS images into the chunk store: one task reads one band from top to bottom, once, and owns all its shards.
 
-Streams by rows of tile cores, so memory follows the width of the mosaic times `core_px`, not its height.
+Streams by rows of mesh cells; the rows of a tile core wait on disk until the core is complete. So memory follows the tile and a
+few rows of the mosaic, not its height, and hardly its width.
 """
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,32 +21,13 @@ from surveycnn.paths import split_path
 from surveycnn.sky.background import MESH_PX, MIN_GOOD_FRACTION, finish_mesh, mesh_statistics
 from surveycnn.sky.chunks import ChunkStore
 from surveycnn.sky.files import file_sha256
-from surveycnn.sky.images import FitsImage, open_image
+from surveycnn.sky.regrid import Grid, regrid
+from surveycnn.sky.strips import Strip, noise_kind, open_maps, read_strips, saturation_level
+from surveycnn.sky.wcs import pixel_scale_arcsec, wcs_from_text
 from surveycnn.sky.zeropoints import to_njy, zeropoint_of
 
-NOISE_KINDS = ("weight", "variance", "rms")
-"""Keys of the configuration under which a noise map may stand."""
 
-
-@dataclass(frozen=True)
-class Strip:
-    """Full-width rows of one band, in nJy."""
-
-    y0: int
-    image: np.ndarray
-    """(y, x) float32, NaN = no data."""
-    weight: np.ndarray | None
-    """(y, x) float32 inverse variance, 0 = no data; None without a noise map."""
-    mask: np.ndarray | None
-    """(y, x) bool, True = bad; None without a mask."""
-
-    @property
-    def good(self) -> np.ndarray:
-        """(y, x) float32 with NaN where masked or without data."""
-        return self.image if self.mask is None else np.where(self.mask, np.float32(np.nan), self.image)
-
-
-def ingest_band(store_path: str, image: ImageConfig, band_index: int, core_px: int) -> dict[str, Any]:
+def ingest_band(store_path: str, image: ImageConfig, band_index: int, core_px: int, grid: Grid | None = None) -> dict[str, Any]:
     """Write one band of a mosaic and its sky and noise meshes into the store; returns what was read.
 
     Parameters
@@ -53,14 +35,16 @@ def ingest_band(store_path: str, image: ImageConfig, band_index: int, core_px: i
     store_path
         A store made by :meth:`ChunkStore.create`.
     core_px
-        Rows per strip: the side of the store's shards.
+        Side of the store's shards.
+    grid
+        Pixel grid of the image where it is not that of the mosaic, to which it is brought then.
 
     Returns
     -------
     dict
-        ``sha256`` of the image file, ``digests`` of all files, ``zeropoint``, ``seconds``, ``bytes`` (of pixels read), ``n_bad``
-        (pixels masked or without data), ``has_weight``, ``has_mask``, ``sky`` and ``rms`` (medians, nJy). It is also the band's
-        record in the store, written last.
+        ``sha256`` of the image file, ``digests`` of all files, ``zeropoint``, ``saturation`` (data units, None if unknown),
+        ``seconds``, ``bytes`` (of pixels read), ``n_bad`` (pixels masked or without data), ``has_weight``, ``has_bits``, ``sky``
+        and ``rms`` (medians, nJy). It is also the band's record in the store, written last.
 
     Raises
     ------
@@ -72,110 +56,134 @@ def ingest_band(store_path: str, image: ImageConfig, band_index: int, core_px: i
     if core_px != store.core_px:
         raise InputError(f"chunk store {store_path!r} has shards of {store.core_px} px, expected {core_px}: run it with --fresh")
     store.remove_record(store.bands[band_index])
-    with ExitStack() as stack:
-        maps = {name: stack.enter_context(open_image(path, plane)) for name, (path, plane) in _paths(image).items()}
-        for name, found in maps.items():
-            _check_shape(found, name, store)
-        hashing = stack.enter_context(ThreadPoolExecutor(1))  # hashlib lets go of the GIL
+    with open_maps(image) as maps, ThreadPoolExecutor(1) as hashing:  # hashlib lets go of the GIL
         digests = {name: hashing.submit(file_sha256, split_path(found.path)[0]) for name, found in maps.items()}
-        zeropoint = zeropoint_of(maps["image"].header, image.zeropoint, path=image.path, pixel_scale=store.pixel_scale)
-        n_bad, sky, rms = _write_band(store, band_index, _strips(maps, to_njy(zeropoint), core_px))
+        opened = maps["image"]
+        scale = pixel_scale_arcsec(wcs_from_text(grid.wcs_header), grid.ny, grid.nx) if grid else store.pixel_scale
+        zeropoint = zeropoint_of(opened.header, image.zeropoint, path=image.path, pixel_scale=scale)
+        _check_shape(image.path, (opened.ny, opened.nx), (grid.ny, grid.nx) if grid else (store.ny, store.nx), store.mosaic)
+        strips = read_strips(maps, image, to_njy(zeropoint))
+        folder = Path(store_path).parent
+        if grid is not None:
+            strips = regrid(strips, grid, store.wcs, store.ny, store.nx, name=image.path, folder=folder)
+        written = _BandWriter(store, band_index, folder).write(strips)
         record = {
             "band": image.band,
             "path": image.path,
             "sha256": digests["image"].result(),
             "digests": {name: digest.result() for name, digest in digests.items()},
             "zeropoint": zeropoint,
-            "has_weight": any(kind in maps for kind in NOISE_KINDS),
-            "has_mask": "mask" in maps,
-            "n_bad": n_bad,
-            "bytes": 4 * store.ny * store.nx * len(maps),
-            "sky": float(np.median(sky)),
-            "rms": float(np.median(rms)),
+            "saturation": saturation_level(image, opened),
+            "has_weight": grid is not None or noise_kind(maps) is not None,
+            "bytes": 4 * opened.ny * opened.nx * len(maps),
+            **written,
             "seconds": time.perf_counter() - started,
         }
     store.write_record(image.band, record)
     return record
 
 
-def _paths(image: ImageConfig) -> dict[str, tuple[str, int | None]]:
-    """File and plane of the image and of each map that goes with it."""
-    maps = {name: getattr(image, name) for name in (*NOISE_KINDS, "mask")}
-    return {"image": (image.path, image.plane)} | {name: (path, None) for name, path in maps.items() if path is not None}
-
-
-def _check_shape(found: FitsImage, name: str, store: ChunkStore) -> None:
-    if (found.ny, found.nx) != (store.ny, store.nx):
+def _check_shape(path: str, found: tuple[int, int], expected: tuple[int, int], mosaic: str) -> None:
+    if found != expected:
         raise InputError(
-            f"{name} {found.path!r} has shape ({found.ny}, {found.nx}), expected ({store.ny}, {store.nx}) as the mosaic "
-            f"{store.mosaic!r}: all images and maps of a mosaic must share one pixel grid"
+            f"image {path!r} of mosaic {mosaic!r} has shape {found}, expected {expected} as its header said when the run was "
+            "planned: start over with --fresh"
         )
 
 
-def _strips(maps: dict[str, FitsImage], factor: float, core_px: int) -> Iterator[Strip]:
-    """Rows of cores from bottom to top, in nJy."""
-    image = maps["image"]
-    noise = next((kind for kind in NOISE_KINDS if kind in maps), None)
-    for y0 in range(0, image.ny, core_px):
-        bounds = (y0, min(y0 + core_px, image.ny), 0, image.nx)
-        pixels = scale_pixels(image.read(*bounds), factor)
-        weight = inverse_variance(maps[noise].read(*bounds), noise, factor) if noise else None
-        if weight is not None:
-            pixels[weight == 0] = np.nan
-        mask = maps["mask"].read(*bounds) != 0 if "mask" in maps else None  # NaN in a mask is nonzero: bad
-        yield Strip(y0, pixels, weight, mask)
+class _BandWriter:
+    """Writes the strips of one band as shards, and gathers the meshes on the way."""
+
+    def __init__(self, store: ChunkStore, index: int, folder: Path):
+        self._store, self._index, self._folder = store, index, folder
+        self._name = f"band {store.bands[index]!r} of mosaic {store.mosaic!r}"
+        self._has_bits = False
+
+    def write(self, strips: Iterable[Strip]) -> dict[str, Any]:
+        """Write all strips, then the meshes; returns what the band's record says of its pixels."""
+        store = self._store
+        min_good = MIN_GOOD_FRACTION * min(MESH_PX, store.ny) * min(MESH_PX, store.nx)
+        cells, n_bad = [], 0
+        with _CoreRow(store, self._folder) as row:
+            for strip in strips:
+                good = strip.good
+                n_bad += int(np.isnan(good).sum())
+                cells.append(mesh_statistics(good, MESH_PX, min_good))
+                for y0, pixels in row.append(strip):
+                    self._write_core_row(y0, pixels)
+        if n_bad == store.ny * store.nx:
+            raise InputError(f"{self._name} has no good pixel: all are NaN, masked, or of no weight")
+        sky, rms = (np.concatenate(parts) for parts in zip(*cells, strict=True))
+        if np.isnan(rms).all():
+            raise InputError(
+                f"{self._name} gives no noise level: nowhere is a quarter of {MESH_PX} x {MESH_PX} px good and not constant"
+            )
+        sky, rms = finish_mesh(sky, rms)
+        store.array("sky")[self._index], store.array("rms")[self._index] = sky.astype(np.float32), rms.astype(np.float32)
+        return {"n_bad": n_bad, "has_bits": self._has_bits, "sky": float(np.median(sky)), "rms": float(np.median(rms))}
+
+    def _write_core_row(self, y0: int, cores: Iterator[tuple[int, dict[str, np.ndarray]]]) -> None:
+        for x0, pixels in cores:
+            for name, values in pixels.items():
+                if name == "bits":
+                    if not values.any():
+                        continue
+                    self._has_bits = True
+                ny, nx = values.shape
+                self._store.array(name)[self._index, y0 : y0 + ny, x0 : x0 + nx] = values  # type: ignore[arg-type]
 
 
-def scale_pixels(pixels: np.ndarray, factor: float) -> np.ndarray:
-    """`pixels` times `factor` as float32; infinities become NaN."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        scaled = np.multiply(pixels, pixels.dtype.type(factor)).astype(np.float32, copy=False)
-    scaled[~np.isfinite(scaled)] = np.nan
-    return scaled
+class _CoreRow:
+    """The rows of one row of tile cores, on disk, core beside core, until the last of them is there."""
 
+    _DTYPES = {"image": np.dtype("f4"), "weight": np.dtype("f4"), "bits": np.dtype("u1")}
 
-def inverse_variance(values: np.ndarray, kind: str, factor: float) -> np.ndarray:
-    """Weight in nJy^-2, float32, from a map of `kind` weight, variance or rms in data units; 0 where it says no data.
+    def __init__(self, store: ChunkStore, folder: Path):
+        self._ny, self._nx, self._core_px = store.ny, store.nx, store.core_px
+        self._files = {name: tempfile.TemporaryFile(dir=folder, prefix=".ingest-") for name in self._DTYPES}
+        self._y0 = self._n_rows = 0
+        self._has_weight = False
 
-    Values that are not finite or not positive mean no data, in all three kinds.
-    """
-    usable = np.isfinite(values) & (values > 0)
-    values = np.where(usable, values, 1.0).astype(np.float64)
-    weight = {"weight": values, "variance": 1 / values, "rms": 1 / values**2}[kind] / factor**2
-    weight = np.where(usable, weight, 0.0)
-    with np.errstate(over="ignore", under="ignore"):
-        weight = weight.astype(np.float32)
-    weight[~np.isfinite(weight)] = 0
-    return weight
+    def __enter__(self) -> _CoreRow:
+        return self
 
+    def __exit__(self, *exc: object) -> None:
+        for file in self._files.values():
+            file.close()
 
-def _write_band(store: ChunkStore, index: int, strips: Iterator[Strip]) -> tuple[int, np.ndarray, np.ndarray]:
-    """Write all shards of one band, then its meshes; returns the number of bad pixels, the sky and the noise."""
-    min_good = MIN_GOOD_FRACTION * min(MESH_PX, store.ny) * min(MESH_PX, store.nx)
-    cells: list[tuple[np.ndarray, np.ndarray]] = []
-    n_bad, pending = 0, np.empty((0, store.nx), np.float32)
-    for strip in strips:
-        rows = slice(strip.y0, strip.y0 + strip.image.shape[0])
-        store.array("image")[index, rows] = strip.image
-        if strip.weight is not None:
-            store.array("weight")[index, rows] = strip.weight
-        if strip.mask is not None:
-            store.array("mask")[index, rows] = strip.mask
-        good = strip.good
-        n_bad += int(np.isnan(good).sum())
-        # cores and mesh cells need not end at the same rows: the rest waits for the next strip
-        pending = np.concatenate([pending, good]) if pending.size else good
-        n_whole = len(pending) if rows.stop == store.ny else len(pending) // MESH_PX * MESH_PX
-        cells.append(mesh_statistics(pending[:n_whole], MESH_PX, min_good))
-        pending = pending[n_whole:]
-    if n_bad == store.ny * store.nx:
-        raise InputError(f"band {store.bands[index]!r} of mosaic {store.mosaic!r} has no good pixel: all are NaN or masked")
-    sky, rms = (np.concatenate(parts) for parts in zip(*cells, strict=True))
-    if np.isnan(rms).all():
-        raise InputError(
-            f"band {store.bands[index]!r} of mosaic {store.mosaic!r} gives no noise level: nowhere is a quarter of {MESH_PX} x "
-            f"{MESH_PX} px good and not constant"
-        )
-    sky, rms = finish_mesh(sky, rms)
-    store.array("sky")[index], store.array("rms")[index] = sky.astype(np.float32), rms.astype(np.float32)
-    return n_bad, sky, rms
+    def append(self, strip: Strip) -> Iterator[tuple[int, Iterator[tuple[int, dict[str, np.ndarray]]]]]:
+        """Add a strip; yields (y0, cores) of each row of cores that it completes, and each core as (x0, arrays by name)."""
+        self._has_weight = strip.weight is not None
+        arrays = {"image": strip.image, "weight": strip.weight, "bits": strip.bits}
+        start, height = 0, strip.image.shape[0]
+        while start < height:
+            row_height = min(self._core_px, self._ny - self._y0)
+            stop = min(start + row_height - self._n_rows, height)
+            for name, values in arrays.items():
+                if values is not None:
+                    self._put(name, values[start:stop])
+            self._n_rows += stop - start
+            if self._n_rows == row_height:
+                yield self._y0, self._cores(row_height)
+                self._y0, self._n_rows = self._y0 + row_height, 0
+            start = stop
+
+    def _put(self, name: str, rows: np.ndarray) -> None:
+        file, size = self._files[name], self._DTYPES[name].itemsize
+        for x0 in range(0, self._nx, self._core_px):
+            piece = np.ascontiguousarray(rows[:, x0 : x0 + self._core_px])
+            file.seek((x0 * self._core_px + self._n_rows * piece.shape[1]) * size)
+            file.write(piece.data)
+
+    def _cores(self, height: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        names = [name for name in self._DTYPES if name != "weight" or self._has_weight]
+        for x0 in range(0, self._nx, self._core_px):
+            width = min(self._core_px, self._nx - x0)
+            yield x0, {name: self._get(name, x0, height, width) for name in names}
+
+    def _get(self, name: str, x0: int, height: int, width: int) -> np.ndarray:
+        file, dtype = self._files[name], self._DTYPES[name]
+        file.seek(x0 * self._core_px * dtype.itemsize)
+        pixels = np.empty((height, width), dtype)
+        file.readinto(pixels.data.cast("B"))  # type: ignore[attr-defined]
+        return pixels

@@ -92,7 +92,8 @@ def _read_header(path: str) -> fits.Header:
     file, hdu = split_path(path)
     with local_bytes(file) as stream:
         text = stream.read(1 << 20)
-    if hdu is not None or text.startswith(b"SIMPLE  ="):
+    is_fits = text.startswith(b"SIMPLE  =") and b"\n" not in text[:81]  # text files of whole headers begin so, too
+    if hdu is not None or is_fits:
         with open_image(path) as image:
             return image.header.copy()
     separator = "\n" if b"\n" in text else ""

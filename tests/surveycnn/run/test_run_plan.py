@@ -112,10 +112,44 @@ def test_survey__refuses_a_mosaic_without_zero_point(copy, capsys):
     assert_match(refused(copy, capsys), r"r.fits' has no zero point.*give `zeropoint`")
 
 
-def test_survey__refuses_images_of_different_shape(copy, capsys):
-    data, header = fits.getdata(copy / "i.fits", header=True)
-    fits.writeto(copy / "i.fits", data[:-1], header, overwrite=True)
-    assert_match(refused(copy, capsys), r"i.fits' has shape \(447, 512\), expected \(448, 512\) as in .*g.fits'")
+def test_survey__refuses_images_of_different_shape_without_a_wcs(copy, capsys):
+    data = fits.getdata(copy / "i.fits")
+    fits.writeto(copy / "i.fits", data[:-1], fits.Header({"MAGZP": 27.0}), overwrite=True)
+    message = r"i.fits' has shape \(447, 512\), expected \(448, 512\) as in .*g.fits', and no WCS.*: give it `wcs`, a header file"
+    assert_match(refused(copy, capsys), message)
+
+
+def test_survey__refuses_an_image_that_lies_elsewhere_on_the_sky(copy, capsys):
+    with fits.open(copy / "i.fits", mode="update") as hdus:
+        hdus[0].header["CRVAL1"] += 1
+    message = r"i.fits' lies beside .*g.fits' on the sky: correct its WCS, or list it under a mosaic of its own"
+    assert_match(refused(copy, capsys), message)
+
+
+def test_plan__tells_which_bands_are_brought_to_the_grid(copy):
+    with fits.open(copy / "i.fits", mode="update") as hdus:
+        hdus[0].header["CRPIX1"] += 0.5
+        hdus[0].header["CRPIX2"] += 0.05  # within the tolerance, alone
+    plan = planned(copy)
+    assert plan.mosaics[0].inputs.regridded == {"i": pytest.approx(0.2)}
+    assert any("brought to the pixel grid of band g: i (0.200 arcsec per pixel)" in note for note in plan.notes)
+    with fits.open(copy / "i.fits", mode="update") as hdus:
+        hdus[0].header["CRPIX1"] -= 0.5
+    assert planned(copy).mosaics[0].inputs.regridded == {}
+
+
+def test_plan__believes_the_header_file_of_the_mosaic_more_than_those_of_its_images(copy):
+    header = fits.getheader(copy / "g.fits")
+    header.totextfile(copy / "g.hdr")
+    with fits.open(copy / "i.fits", mode="update") as hdus:
+        hdus[0].header["CRPIX1"] += 3
+    assert planned(copy, f"mosaics.0.wcs={copy / 'g.hdr'}").mosaics[0].inputs.regridded == {}
+
+
+def test_plan__grid_of_another_band(copy):
+    with fits.open(copy / "i.fits", mode="update") as hdus:
+        hdus[0].header["CRPIX1"] += 3
+    assert set(planned(copy, "mosaics.0.grid=i").mosaics[0].inputs.regridded) == {"g", "r", "z"}
 
 
 def test_survey__refuses_an_image_without_wcs(copy, capsys):
@@ -133,7 +167,7 @@ def test_survey__refuses_an_image_without_a_good_pixel(copy, capsys):
     data, header = fits.getdata(copy / "r.fits", header=True)
     fits.writeto(copy / "r.fits", np.full_like(data, np.nan), header, overwrite=True)
     message = refused(copy, capsys, leaves_work=True)  # the bands before it are ingested, and stay for the next try
-    assert_match(message, r"band 'r' of mosaic 'm1' has no good pixel: all are NaN or masked")
+    assert_match(message, r"band 'r' of mosaic 'm1' has no good pixel: all are NaN, masked, or of no weight")
 
 
 def test_survey__refuses_when_no_model_can_run(copy, capsys):

@@ -31,11 +31,11 @@ def filled(tmp_path, arguments):
     pixels[0, 5, 6] = np.nan
     store.array("image")[:] = pixels
     store.array("weight")[0] = np.full((300, 200), 4, np.float32)
-    store.array("mask")[0, 100:110, 50:60] = True
+    store.array("bits")[0, 100:110, 50:60] = 1
     store.array("sky")[:] = rng.normal(10, 1, (2, 3, 2)).astype(np.float32)
     store.array("rms")[:] = rng.uniform(1, 2, (2, 3, 2)).astype(np.float32)
-    store.write_record("g", {"has_weight": True, "has_mask": True})
-    store.write_record("r", {"has_weight": False, "has_mask": False})
+    store.write_record("g", {"has_weight": True, "has_bits": True})
+    store.write_record("r", {"has_weight": False, "has_bits": False})
     return store, pixels
 
 

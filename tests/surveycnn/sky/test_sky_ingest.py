@@ -11,7 +11,8 @@ from surveycnn.config import ImageConfig
 from surveycnn.errors import InputError
 from surveycnn.sky.background import finish_mesh, mesh_statistics
 from surveycnn.sky.chunks import ChunkStore
-from surveycnn.sky.ingest import ingest_band, inverse_variance, scale_pixels
+from surveycnn.sky.ingest import ingest_band
+from surveycnn.sky.strips import inverse_variance, scale_pixels
 from surveycnn.sky.wcs import wcs_text
 from surveycnn.sky.zeropoints import to_njy
 
@@ -135,10 +136,10 @@ def test_ingest_band__aborted_ingest_is_not_finished(make_store, write, sky, mon
 
 def test_ingest_band__wrong_shapes(make_store, write, sky):
     path = make_store()
-    with pytest.raises(InputError, match=r"image '.*g.fits' has shape \(300, 200\), expected \(300, 270\) as the mosaic 'm1'"):
+    with pytest.raises(InputError, match=r"g.fits' of mosaic 'm1' has shape \(300, 200\), expected \(300, 270\)"):
         ingest_band(path, ImageConfig(band="g", path=write("g", sky[:, :200]), zeropoint=0), 0, CORE)
     image = ImageConfig(band="g", path=write("g", sky), zeropoint=0, mask=write("m", np.zeros((NY, 5), np.uint8)))
-    with pytest.raises(InputError, match=r"mask '.*m.fits' has shape \(300, 5\)"):
+    with pytest.raises(InputError, match=r"mask '.*m.fits' has shape \(300, 5\), expected \(300, 270\) as its image"):
         ingest_band(path, image, 0, CORE)
 
 
@@ -149,7 +150,7 @@ def test_ingest_band__no_zero_point(make_store, write, sky):
 
 def test_ingest_band__no_good_pixel(make_store, write, sky):
     path = make_store()
-    with pytest.raises(InputError, match="band 'g' of mosaic 'm1' has no good pixel: all are NaN or masked"):
+    with pytest.raises(InputError, match="band 'g' of mosaic 'm1' has no good pixel: all are NaN, masked, or of no weight"):
         ingest_band(path, ImageConfig(band="g", path=write("g", sky * np.nan), zeropoint=0), 0, CORE)
     assert ChunkStore.open(path).finished_bands() == ()
 
