@@ -150,7 +150,7 @@ def zero_runs(pixels: np.ndarray) -> np.ndarray | None:
     edges = np.diff(np.pad(zero, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     row, start = np.nonzero(edges == 1)
     stop = np.nonzero(edges == -1)[1]
-    long = stop - start >= min(ZERO_RUN_PX, pixels.shape[1])
+    long = stop - start >= ZERO_RUN_PX
     marks = np.zeros(edges.shape, np.int8)
     marks[row[long], start[long]] = 1
     marks[row[long], stop[long]] -= 1
