@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import xarray as xr
@@ -18,7 +19,8 @@ from surveycnn.schema import Schema
 from surveycnn.sky.tiling import Tile
 from surveycnn.sky.wcs import sky_positions
 from surveycnn.sky.window import Window
-from surveycnn.sources.detect import detect_sources, detection_image
+from surveycnn.sources.chi_squared import chi_squared_map
+from surveycnn.sources.detect import detect_sources, detection_image, smooth
 from surveycnn.sources.identity import source_ids
 from surveycnn.sources.photometry import DetectionImage, measure_sources
 
@@ -30,6 +32,7 @@ class DetectionSettings:
     bands: tuple[str, ...]
     threshold_sigma: float
     min_area_px: int
+    combine: Literal["sum", "chi2"] = "sum"
     aperture_arcsec: float = 2.0
     """Diameter of the fixed aperture."""
 
@@ -88,15 +91,25 @@ class _Peaks:
     flags: np.ndarray
 
 
+def detection_maps(window: Window, settings: DetectionSettings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Significance of the summed bands, where there is none, and what the threshold is put on; all (y, x)."""
+    bands = window.band_indices(settings.bands)
+    significance, mask = detection_image(window.image, window.rms, bands)
+    if settings.combine == "chi2":
+        return significance, mask, chi_squared_map(window.image, window.rms, bands, settings.threshold_sigma)
+    return significance, mask, smooth(significance, mask)
+
+
 def _find_sources(tile: Tile, window: Window, settings: DetectionSettings) -> tuple[DetectionImage, _Peaks]:
     """Detection image, and the peaks (window pixels) that the tile owns, in the order of their source_id."""
-    significance, mask = detection_image(window.image, window.rms, window.band_indices(settings.bands))
+    significance, mask, smoothed = detection_maps(window, settings)
     found = detect_sources(
         significance,
         mask,
         threshold_sigma=settings.threshold_sigma,
         min_area_px=settings.min_area_px,
         open_edges=window.open_edges,
+        smoothed=smoothed,
     )
     own = np.flatnonzero(tile.owns(found.peak_y + window.y0, found.peak_x + window.x0))
     own = own[np.lexsort((found.peak_x[own], found.peak_y[own]))]

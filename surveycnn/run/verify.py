@@ -17,6 +17,7 @@ from surveycnn.run.resume import planned_config
 from surveycnn.run.stages import RunTile
 from surveycnn.run.store import WorkStore, read_json
 from surveycnn.run.tile import DetectionSettings, process_tile
+from surveycnn.run.widen import read_tile
 from surveycnn.sky.chunks import ChunkStore
 
 RELATIVE_TOLERANCE = 1e-3
@@ -47,10 +48,11 @@ def recompute_tiles(catalog: str | Path, n_tiles: int, seed: int = 0) -> list[st
 
 def _compare(plan: Plan, store: WorkStore, mosaic: MosaicPlan, unit: WorkUnit) -> Iterator[str]:
     config = plan.config
-    detection = DetectionSettings(mosaic.detection_bands, config.detection.threshold_sigma, config.detection.min_area_px)
+    wanted = config.detection
+    detection = DetectionSettings(mosaic.detection_bands, wanted.threshold_sigma, wanted.min_area_px, wanted.combine)
     function = RunTile(str(store.root), detection, mosaic.models, config.engine, None)
-    window = ChunkStore.open(store.chunk_path(mosaic.id)).read_window(unit.tile)
-    again = process_tile(unit.tile, window, function.tile_models, detection)
+    tile, window = read_tile(ChunkStore.open(store.chunk_path(mosaic.id)), unit.tile, detection)
+    again = process_tile(tile, window, function.tile_models, detection)
     stored = arrow_to_dataset(pq.read_table(store.tile_path(unit.tile), partitioning=None))
     for finding in differences(stored, again):
         yield f"tile {unit.tile.name} of mosaic {mosaic.id}: {finding}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
+from scipy.ndimage import label
 from scipy.spatial import cKDTree
 
 from surveycnn.catalogs.flags import flag_value
@@ -25,6 +26,9 @@ value, are caught by :data:`surveycnn.sources.deblend.TOWERING`."""
 
 CLEAN_RADIUS_PX = 56
 """How far the wing of a bright source is followed: less far than the smallest halo."""
+
+SMOOTHED_NOISE = 0.375
+"""What the kernel of :func:`smooth` makes of unit noise: the root of the sum of its squares."""
 
 _CLEAN_BETA = 2.0
 _CLEAN_LEAST = 0.05
@@ -40,7 +44,8 @@ class Detections:
     peak_x: np.ndarray
     """(source,) int64."""
     flags: np.ndarray
-    """(source,) int32, bits ``truncated`` and ``blended``."""
+    """(source,) int32, bits ``truncated`` and ``blended``. Also ``truncated`` is what lies so near an open edge that the wing of
+    something beyond might have removed it."""
     segmentation: np.ndarray
     """(y, x) int32, 1 + number of the source that a pixel above the threshold belongs to; 0 elsewhere."""
 
@@ -103,6 +108,7 @@ def detect_sources(
     min_area_px: int,
     open_edges: tuple[bool, bool, bool, bool] = (False, False, False, False),
     contrast: float = DEBLEND_CONTRAST,
+    smoothed: np.ndarray | None = None,
 ) -> Detections:
     """Peaks of the sources in a detection image.
 
@@ -118,12 +124,14 @@ def detect_sources(
         Whether the sky goes on beyond the bottom, top, left and right edge of the window.
     contrast
         See :data:`DEBLEND_CONTRAST`.
+    smoothed
+        (y, x) float32, what the threshold is put on; by default :func:`smooth` of `significance`.
 
     Returns
     -------
     Detections; none is an empty result.
     """
-    smoothed = smooth(significance, mask)
+    smoothed = smooth(significance, mask) if smoothed is None else smoothed
     above = smoothed > threshold_sigma
     y, x = np.nonzero(above)
     if y.size == 0:
@@ -133,10 +141,13 @@ def detect_sources(
     truncated = _truncated(objects, y, x, significance.shape, open_edges)
     values = smoothed[above]
     peak_y, peak_x = y[objects.peak], x[objects.peak]
-    keep = ~_lifted(objects, values, peak_y, peak_x, ~truncated, threshold_sigma, min_area_px)
+    lifted, lifted_by_family = _lifted(objects, values, peak_y, peak_x, ~truncated, threshold_sigma, min_area_px)
+    keep = ~lifted
     of_truncated = np.isin(objects.family_of_pixel, objects.family[truncated])
     doubtful = _is_near(peak_y, peak_x, y[of_truncated], x[of_truncated])
-    n_in_family = np.bincount(objects.family, weights=keep)
+    doubtful |= _at_edge(peak_y, peak_x, significance.shape, open_edges, CLEAN_RADIUS_PX)
+    # not of those that are kept: what lies beyond the window may decide about a member at its edge
+    n_in_family = np.bincount(objects.family, weights=~lifted_by_family)
     flags = np.zeros(peak_y.size, np.int32)
     flags[truncated | doubtful] |= flag_value("truncated")
     flags[n_in_family[objects.family] > 1] |= flag_value("blended")
@@ -150,10 +161,41 @@ def _truncated(
     objects: Objects, y: np.ndarray, x: np.ndarray, shape: tuple[int, int], open_edges: tuple[bool, bool, bool, bool]
 ) -> np.ndarray:
     """(object,) True where the family comes within two pixels of an open edge: there the convolution lacks a row too."""
+    return np.isin(objects.family, objects.family_of_pixel[_at_edge(y, x, shape, open_edges, _EDGE_PX)])
+
+
+def _at_edge(
+    y: np.ndarray, x: np.ndarray, shape: tuple[int, int], open_edges: tuple[bool, bool, bool, bool], width: int
+) -> np.ndarray:
+    """(point,) True within `width` pixels of an open edge."""
     bottom, top, left, right = open_edges
-    at_edge = (bottom & (y < _EDGE_PX)) | (top & (y >= shape[0] - _EDGE_PX))
-    at_edge |= (left & (x < _EDGE_PX)) | (right & (x >= shape[1] - _EDGE_PX))
-    return np.isin(objects.family, objects.family_of_pixel[at_edge])
+    near = (bottom & (y < width)) | (top & (y >= shape[0] - width))
+    return near | (left & (x < width)) | (right & (x >= shape[1] - width))
+
+
+def is_cut(above: np.ndarray, open_edges: tuple[bool, bool, bool, bool], rows: slice, cols: slice) -> bool:
+    """Whether a family that runs out of the window can matter to sources whose peaks lie in its `rows` and `cols`.
+
+    Parameters
+    ----------
+    above
+        (y, x) bool, True over the threshold.
+
+    Examples
+    --------
+    >>> above = np.zeros((300, 300), bool)
+    >>> above[150, 290:] = True
+    >>> core = slice(64, 236)
+    >>> is_cut(above, (True,) * 4, core, core), is_cut(above, (True, True, True, False), core, core)
+    (True, False)
+    """
+    bottom, top, left, right = open_edges
+    family, _ = label(above, structure=np.ones((3, 3), bool))
+    edges = [family[:_EDGE_PX] if bottom else (), family[-_EDGE_PX:] if top else ()]
+    edges += [family[:, :_EDGE_PX] if left else (), family[:, -_EDGE_PX:] if right else ()]
+    running_out = np.unique(np.concatenate([np.ravel(edge) for edge in edges]))
+    reach = (slice(max(s.start - CLEAN_RADIUS_PX, 0), s.stop + CLEAN_RADIUS_PX) for s in (rows, cols))
+    return bool(np.isin(family[tuple(reach)], running_out[running_out > 0]).any())
 
 
 def _is_near(peak_y: np.ndarray, peak_x: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -175,8 +217,9 @@ def _lifted(
     casts: np.ndarray,
     threshold: float,
     min_area_px: int,
-) -> np.ndarray:
-    """(object,) True where the wing of a brighter object (of those that `casts` one) is all that makes a detection.
+) -> tuple[np.ndarray, np.ndarray]:
+    """(object,) True where the wing of a brighter object (of those that `casts` one) is all that makes a detection; (object,) the
+    same where it is a brighter one of the same family.
 
     The wing is a Moffat profile through the brighter object's peak and through the threshold at the radius of its area. An object
     goes if fewer than `min_area_px` of its pixels stay over the threshold when the wing at its peak is subtracted.
@@ -193,7 +236,10 @@ def _lifted(
     bright, faint = bright[lower], faint[lower]
     distance2 = (peak_y[bright] - peak_y[faint]) ** 2 + (peak_x[bright] - peak_x[faint]) ** 2
     wing = height[bright] * (1 + steepness[bright] * distance2) ** -_CLEAN_BETA
-    return np.bincount(faint[support[faint] - wing <= threshold], minlength=n_objects) > 0
+    removes = support[faint] - wing <= threshold
+    related = removes & (objects.family[bright] == objects.family[faint])
+    lifted, by_family = (np.bincount(faint[some], minlength=n_objects) > 0 for some in (removes, related))
+    return lifted, by_family
 
 
 def _pairs_within(y: np.ndarray, x: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
