@@ -25,11 +25,11 @@ class Flag:
 
 FLAGS: tuple[Flag, ...] = (
     Flag(0, "truncated", "the family of touching pixels reaches beyond the halo, so deblending may depend on the tiling"),
-    Flag(1, "blended", "deblended from a family with other sources, whose light is in the apertures too"),
-    Flag(2, "masked", "masked or missing pixels inside the flux aperture"),
-    Flag(3, "edge", "the flux aperture reaches beyond the mosaic or the coverage"),
-    Flag(4, "saturated", "pixels at or above the saturation level inside the flux aperture"),
-    Flag(5, "missing_band", "at least one band has no data at the source"),
+    Flag(1, "blended", "deblended from a family with other sources, whose wings below the threshold are in the apertures too"),
+    Flag(2, "masked", "masked or missing pixels inside a flux aperture"),
+    Flag(3, "edge", "a flux aperture reaches beyond the mosaic or the coverage"),
+    Flag(4, "saturated", "pixels at or above the saturation level inside a flux aperture"),
+    Flag(5, "missing_band", "at least one band has too little data at the source"),
     Flag(6, "stamp_incomplete", "some of the pixels given to a model had no data"),
     Flag(7, "no_centroid", "the windowed centroid did not converge, the position is that of the peak pixel"),
     *(

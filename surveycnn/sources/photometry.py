@@ -1,8 +1,8 @@
-"""Positions and fluxes of detected sources, measured at their peaks and nowhere else.
+"""Positions and fluxes of sources, measured in two circular apertures each, the same in every band.
 
-Nothing comes from the pixels that deblending gave to a source: one circular Kron aperture per source, from the detection image,
-the same in every band. Positions are exact binary fractions relative to the peak, so the sums are bit-equal in any window that
-holds the aperture.
+One aperture is Kron-like, from the detection image; the other has a fixed size. In both, pixels that belong to other objects or
+have no data are replaced by their mirror images (:mod:`surveycnn.sources.neighbours`). Positions are exact binary fractions
+relative to the peak, so the sums are bit-equal in any window that holds the aperture.
 """
 
 from __future__ import annotations
@@ -13,28 +13,21 @@ from typing import Protocol
 import numpy as np
 import sep
 
-from surveycnn.catalogs.flags import flag_value
+from surveycnn.catalogs.flags import flag_value, has_flag
 from surveycnn.sources.centroid import on_grid, windowed_centroids
 from surveycnn.sources.detect import Detections
-
-KRON_FACTOR = 2.5
-"""Aperture radius in units of the first moment of the light (Kron 1980). Measured on simulated sources at a signal to noise of 25
-and more: it holds 98 to 99 % of the light of a star and 92 to 96 % of an exponential disc, but 75 to 86 % of a de Vaucouleurs
-profile, whose wings are under the noise."""
-
-MIN_APERTURE_ARCSEC = 1.0
-MIN_APERTURE_PX = 2.0
-MAX_APERTURE_ARCSEC = 60.0
-MAX_APERTURE_PX = 56.0
-"""Less than the smallest halo (64 px), so that every aperture of a tile's own sources lies in its window."""
+from surveycnn.sources.kron import aperture_limits_px, disc_sums, half_light_radii, kron_radii
+from surveycnn.sources.neighbours import Cells, Places, batches, labels_near, pixels_near
 
 CENTROID_SIGMA_ARCSEC = 0.45
 """Of the Gaussian under which centroids are measured: that of a seeing of 1 arcsec."""
 
-_PROFILE_GROWTH = 1.25
-_FAINTEST_PROFILE = 0.3
-_RISE = 0.95
-_LEAST_GOOD_AREA = 0.5
+_LEAST_LIGHT = 0.4
+"""Share of a source's light, taken for a Gaussian, that must lie on pixels with data or with a mirror image that has some. Not a
+half: a source in a corner of the coverage has a quarter on each side of its centre, or a little less."""
+
+_RADIUS_PER_SIGMA = 3.13
+"""Kron-like radius of a Gaussian in units of its sigma: 2.5 first moments of 1.253 sigma."""
 
 
 class BandPixels(Protocol):
@@ -146,6 +139,8 @@ def measure_sources(
         False measures at the given positions, rounded to 1 / 8192 px as centroids are.
     """
     clean = np.ascontiguousarray(np.where(detection.mask, np.float32(0), detection.significance), dtype=np.float32)
+    objects = _Objects.of(detection)
+    own = objects.at(y, x)
     flags = flags.astype(np.int32)
     if recentre:
         sigma_px = float(np.clip(CENTROID_SIGMA_ARCSEC / pixels.pixel_scale, 1.0, 4.0))
@@ -153,74 +148,75 @@ def measure_sources(
         flags[~converged] |= flag_value("no_centroid")
     else:
         y, x = on_grid(y), on_grid(x)
-    radius = kron_radii(clean, y, x, pixels.pixel_scale)
-    half_light = _half_light_radii(clean, y, x, radius)
+    places = Places(y, x, own)
+    radius, half_light, reach = _radii(clean, detection.mask, objects, places, pixels.pixel_scale)
     fixed = np.full(y.size, aperture_arcsec / 2 / pixels.pixel_scale)
-    flags |= _edge_flags(y, x, np.maximum(radius, fixed), clean.shape, pixels.open_edges)
-    fluxes = np.full((4, len(pixels.image), y.size), np.nan)
-    for band, (image, rms, masked) in enumerate(zip(pixels.image, pixels.rms, pixels.masked, strict=True)):
-        for row, aperture in ((0, radius), (2, fixed)):
-            fluxes[row, band], fluxes[row + 1, band], bits = _band_flux(image, rms, masked, y, x, aperture)
-            flags |= bits
-    return Measured(y, x, *fluxes, half_light, radius, flags)
+    flags[labels_near(places, np.maximum(reach, fixed), objects.segmentation, objects.unsure)] |= flag_value("truncated")
+    flags |= _edge_flags(places, np.maximum(radius, fixed), clean.shape, pixels.open_edges)
+    fluxes, bits = _fluxes(pixels, objects, places, np.stack([radius, fixed]))
+    return Measured(y, x, *fluxes, half_light, radius, flags | bits)
 
 
-def aperture_limits_px(pixel_scale: float) -> tuple[float, float]:
-    """Smallest and largest aperture radius in pixels.
+@dataclass(frozen=True)
+class _Objects:
+    """Whose light the pixels of a detection image hold."""
 
-    >>> aperture_limits_px(0.2)
-    (5.0, 56.0)
+    segmentation: np.ndarray
+    """(y, x) int32, 0 = nobody's."""
+    known: np.ndarray
+    """(1 + object,) bool, False for number 0."""
+    unsure: np.ndarray
+    """(1 + object,) bool, True for objects that another window might show otherwise."""
+
+    @classmethod
+    def of(cls, detection: DetectionImage) -> _Objects:
+        if detection.found is None:
+            return cls(np.zeros(detection.mask.shape, np.int32), np.zeros(1, bool), np.zeros(1, bool))
+        unsure = np.append(False, has_flag(detection.found.flags, "truncated"))
+        return cls(detection.found.segmentation, np.arange(unsure.size) > 0, unsure)
+
+    def at(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """(source,) number of the object at positions in window pixels."""
+        rows, cols = (
+            np.clip(np.floor(centre + 0.5).astype(np.int64), 0, size - 1)
+            for centre, size in zip((y, x), self.segmentation.shape, strict=True)
+        )
+        return self.segmentation[rows, cols]
+
+
+def _radii(
+    clean: np.ndarray, mask: np.ndarray, objects: _Objects, places: Places, pixel_scale: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Radii (source,) of apertures and of half their light, px, and how far the pixels that they come from reach.
+
+    Sources with pixels of others, or without data, in that reach are measured again with these pixels replaced.
     """
-    smallest = max(MIN_APERTURE_ARCSEC / pixel_scale, MIN_APERTURE_PX)
-    return min(smallest, MAX_APERTURE_PX), min(max(MAX_APERTURE_ARCSEC / pixel_scale, smallest), MAX_APERTURE_PX)
+    radius, reach = kron_radii(clean, places.y, places.x, pixel_scale)
+    half_light = half_light_radii(clean, places.y, places.x, radius)
+    disturbed = labels_near(places, reach, objects.segmentation, objects.known)
+    disturbed |= pixels_near(places, reach, mask) | _leaves(places, reach, mask.shape)
+    again = np.flatnonzero(disturbed)
+    for some in batches(np.full(again.size, aperture_limits_px(pixel_scale)[1])):
+        some = again[some]
+        cells = Cells.around(places[some], objects.segmentation, aperture_limits_px(pixel_scale)[1])
+        _, (image,) = cells.replace(cells.cut(mask, True), cells.cut(clean, 0))
+        image = cells.stack(image)
+        radius[some], further = kron_radii(image, cells.y, cells.x, pixel_scale)
+        half_light[some] = half_light_radii(image, cells.y, cells.x, radius[some])
+        reach[some] = np.maximum(reach[some], further)
+    return radius, half_light, reach
 
 
-def kron_radii(image: np.ndarray, y: np.ndarray, x: np.ndarray, pixel_scale: float) -> np.ndarray:
-    """(source,) radii in pixels of circular Kron apertures on the detection `image` (y, x), within the limits."""
-    smallest, largest = aperture_limits_px(pixel_scale)
-    extent = _profile_extents(image, y, x, smallest, largest)
-    if y.size == 0:
-        return extent
-    moment, _ = sep.kron_radius(image, x, y, 1.0, 1.0, 0.0, extent)
-    moment = np.where(np.isfinite(moment) & (moment > 0), moment, 0)
-    return np.clip(KRON_FACTOR * moment, smallest, largest)
-
-
-def _profile_extents(image: np.ndarray, y: np.ndarray, x: np.ndarray, smallest: float, largest: float) -> np.ndarray:
-    """(source,) radius at which the mean light of a ring is below 0.3 sigma per pixel or stops falling (a neighbour)."""
-    extent = np.full(y.size, smallest)
-    active = np.arange(y.size)
-    outer, inside = smallest, _disc_sums(image, y, x, smallest)
-    before = inside / (np.pi * smallest**2)
-    while active.size and outer < largest:
-        inner, outer = outer, min(outer * _PROFILE_GROWTH, largest)
-        total = _disc_sums(image, y[active], x[active], outer)
-        level = (total - inside) / (np.pi * (outer**2 - inner**2))
-        goes_on = (level > _FAINTEST_PROFILE) & (level < _RISE * before)
-        active, inside, before = active[goes_on], total[goes_on], level[goes_on]
-        extent[active] = outer
-    return extent
-
-
-def _disc_sums(image: np.ndarray, y: np.ndarray, x: np.ndarray, radius: float | np.ndarray) -> np.ndarray:
-    """(source,) sums of `image` in circles, with exact overlap at the rims."""
-    if y.size == 0:
-        return np.zeros(0)
-    return sep.sum_circle(image, x, y, radius, subpix=0)[0]
-
-
-def _half_light_radii(image: np.ndarray, y: np.ndarray, x: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    if y.size == 0:
-        return np.zeros(0)
-    half, _ = sep.flux_radius(image, x, y, radius, 0.5)
-    positive = _disc_sums(image, y, x, radius) > 0
-    return np.where(positive & np.isfinite(half) & (half > 0), half, np.nan)
+def _leaves(places: Places, radius: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """(source,) True where the circle goes beyond the window."""
+    return _edge_flags(places, radius, shape, (False, False, False, False)) != 0
 
 
 def _edge_flags(
-    y: np.ndarray, x: np.ndarray, radius: np.ndarray, shape: tuple[int, int], open_edges: tuple[bool, bool, bool, bool]
+    places: Places, radius: np.ndarray, shape: tuple[int, int], open_edges: tuple[bool, bool, bool, bool]
 ) -> np.ndarray:
     """(source,) ``edge`` where the aperture leaves the mosaic, ``truncated`` where it only leaves the window."""
+    y, x = places.y, places.x
     beyond = [y - radius < -0.5, y + radius > shape[0] - 0.5, x - radius < -0.5, x + radius > shape[1] - 0.5]
     flags = np.zeros(y.size, np.int32)
     for outside, is_open in zip(beyond, open_edges, strict=True):
@@ -228,47 +224,76 @@ def _edge_flags(
     return flags
 
 
-def _band_flux(
-    image: np.ndarray, rms: np.ndarray, masked: np.ndarray, y: np.ndarray, x: np.ndarray, radius: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Flux, error and flag bits (source,) of one band.
-
-    Pixels without data are left out, and the flux is scaled by the area that is lost; NaN where that is more than half.
-    """
+def _fluxes(pixels: BandPixels, objects: _Objects, places: Places, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fluxes and errors (2 * aperture, band, source) in the apertures `radii` (aperture, source), and flag bits (source,)."""
+    y, x, outer = places.y, places.x, radii.max(axis=0)
+    fluxes = np.full((2 * len(radii), len(pixels.image), y.size), np.nan)
     flags = np.zeros(y.size, np.int32)
     if y.size == 0:
-        return np.zeros(0), np.zeros(0), flags
-    bad = ~(np.isfinite(image) & np.isfinite(rms))
-    any_bad = bool(bad.any())
-    data = np.where(bad, np.float32(0), image) if any_bad else np.ascontiguousarray(image)
-    noise = np.where(bad, np.float32(0), rms) if any_bad else np.ascontiguousarray(rms)
-    flux, error, _ = sep.sum_circle(data, x, y, radius, err=noise, subpix=0)
-    leaves = _edge_flags(y, x, radius, image.shape, (False, False, False, False)) != 0
-    touched = np.flatnonzero(leaves | _touches(bad, y, x, radius)) if any_bad else np.flatnonzero(leaves)
-    if touched.size == 0:
-        return flux, error, flags
-    yt, xt, rt = y[touched], x[touched], radius[touched]
-    full = np.pi * rt**2
-    good = _disc_sums((~bad).astype(np.float32), yt, xt, rt) / full
-    by_user = _disc_sums((bad & masked).astype(np.float32), yt, xt, rt) / full
-    by_coverage = _disc_sums((bad & ~masked).astype(np.float32), yt, xt, rt) / full
-    usable = good >= _LEAST_GOOD_AREA
-    scale = np.where(usable, 1 / np.maximum(good, _LEAST_GOOD_AREA), np.nan)
-    flux[touched] *= scale
-    error[touched] *= scale
-    some = good > 0
-    flags[touched[~usable]] |= flag_value("missing_band")
-    flags[touched[some & (by_user + by_coverage > 0)]] |= flag_value("masked")
-    flags[touched[some & (by_coverage > 0)]] |= flag_value("edge")
-    return flux, error, flags
+        return fluxes, flags
+    disturbed = labels_near(places, outer, objects.segmentation, objects.known) | _leaves(
+        places, outer, objects.segmentation.shape
+    )
+    layers = [_Layers.of(pixels, band) for band in range(len(pixels.image))]
+    for band, layer in enumerate(layers):
+        for number, radius in enumerate(radii):
+            fluxes[2 * number : 2 * number + 2, band] = sep.sum_circle(layer.image, x, y, radius, err=layer.rms, subpix=0)[:2]
+        disturbed |= pixels_near(places, outer, layer.bad)
+        near = np.flatnonzero(pixels_near(places, outer, layer.saturated))
+        some = disc_sums(layer.saturated.astype(np.float32), y[near], x[near], outer[near]) > 0
+        flags[near[some]] |= flag_value("saturated")
+    again = np.flatnonzero(disturbed)
+    for some in batches(outer[again]):
+        some = again[some]
+        cells = Cells.around(places[some], objects.segmentation, outer[some].max())
+        for band, layer in enumerate(layers):
+            fluxes[:, band, some], bits = _replaced_fluxes(layer, cells, radii[:, some])
+            flags[some] |= bits
+    return fluxes, flags
 
 
-def _touches(bad: np.ndarray, y: np.ndarray, x: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """(source,) True where the square around the aperture holds a bad pixel; from sums over the area, so it costs a few reads."""
-    table = np.zeros((bad.shape[0] + 1, bad.shape[1] + 1), np.int32)
-    np.cumsum(np.cumsum(bad, axis=0, dtype=np.int32), axis=1, out=table[1:, 1:])
-    reach = np.ceil(radius).astype(np.int64) + 1
-    middle_y, middle_x = np.round(y).astype(np.int64), np.round(x).astype(np.int64)
-    y0, y1 = np.clip(middle_y - reach, 0, bad.shape[0]), np.clip(middle_y + reach + 1, 0, bad.shape[0])
-    x0, x1 = np.clip(middle_x - reach, 0, bad.shape[1]), np.clip(middle_x + reach + 1, 0, bad.shape[1])
-    return table[y1, x1] - table[y0, x1] - table[y1, x0] + table[y0, x0] > 0
+@dataclass(frozen=True)
+class _Layers:
+    """Pixels of one band, all (y, x)."""
+
+    image: np.ndarray
+    rms: np.ndarray
+    bad: np.ndarray
+    masked: np.ndarray
+    saturated: np.ndarray
+
+    @classmethod
+    def of(cls, pixels: BandPixels, band: int) -> _Layers:
+        image, rms = np.ascontiguousarray(pixels.image[band]), np.ascontiguousarray(pixels.rms[band])
+        bad = ~(np.isfinite(image) & np.isfinite(rms))
+        return cls(image, rms, bad, pixels.masked[band], pixels.saturated[band])
+
+
+def _replaced_fluxes(layers: _Layers, cells: Cells, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fluxes and errors (2 * aperture, source) in `radii` (aperture, source), and flag bits (source,).
+
+    Bad pixels without a mirror image are left out, and the flux is scaled by the share of a Gaussian source's light that is lost;
+    NaN where that is too much.
+    """
+    bad = cells.cut(layers.bad, True)
+    mirrored, (values, noise) = cells.replace(bad, cells.cut(layers.image, np.nan), cells.cut(layers.rms, np.nan))
+    # a mirrored pixel counts twice with the same noise: 4 instead of 1 + 1 variances
+    noise[mirrored] *= np.float32(np.sqrt(3))
+    values, noise = cells.stack(values), cells.stack(noise)
+    sums = [sep.sum_circle(values, cells.x, cells.y, radius, err=noise, subpix=0)[:2] for radius in radii]
+    fluxes, flags = np.concatenate(sums), np.zeros(cells.y.size, np.int32)
+    if not bad.any():
+        return fluxes, flags
+    lost = cells.stack((bad & ~mirrored).astype(np.float32))
+    masked = cells.cut(layers.masked, False)
+    on_user, on_gap = (cells.stack(bits.astype(np.float32)) for bits in (bad & masked, bad & ~masked & ~cells.outside))
+    for number, radius in enumerate(radii):
+        weight = cells.stack(cells.weight(radius / _RADIUS_PER_SIGMA))
+        share = 1 - disc_sums(lost * weight, cells.y, cells.x, radius) / disc_sums(weight, cells.y, cells.x, radius)
+        fluxes[2 * number : 2 * number + 2] *= np.where(share >= _LEAST_LIGHT, 1 / np.maximum(share, _LEAST_LIGHT), np.nan)
+        by_user, by_gap = (disc_sums(bits, cells.y, cells.x, radius) > 0 for bits in (on_user, on_gap))
+        some = share > 0
+        flags[share < _LEAST_LIGHT] |= flag_value("missing_band")
+        flags[some & (by_user | by_gap)] |= flag_value("masked")
+        flags[some & by_gap] |= flag_value("edge")
+    return fluxes, flags

@@ -6,7 +6,8 @@ import pytest
 from surveycnn.catalogs.flags import decode_flags, has_flag
 from surveycnn.sky.tiling import TileGrid
 from surveycnn.sources.detect import detect_sources, detection_image
-from surveycnn.sources.photometry import MAX_APERTURE_PX, DetectionImage, Pixels, aperture_limits_px, measure_sources
+from surveycnn.sources.kron import MAX_APERTURE_PX, aperture_limits_px
+from surveycnn.sources.photometry import DetectionImage, Pixels, measure_sources
 
 SCALE = 0.3
 CLOSED = (False, False, False, False)

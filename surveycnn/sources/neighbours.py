@@ -1,0 +1,164 @@
+"""Cells: the surroundings of each source apart, in which pixels that are not its own can be replaced.
+
+A pixel that belongs to another object, or has no data, takes the value of its mirror image through the centre of the source
+(SExtractor manual, MASK_TYPE CORRECT). Cells are cut by whole pixels and stacked on each other, so that all are measured at once
+and a source's numbers are the same in any window and beside any others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+_MARGIN_PX = 2
+_BATCH_PIXELS = 4_000_000
+_REACHES = (8, 14, 24, 40)
+"""Apertures up to these radii share cells of one size; larger ones have cells of their own sizes."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where sources are."""
+
+    y: np.ndarray
+    """(source,) float64, window pixels."""
+    x: np.ndarray
+    own: np.ndarray
+    """(source,) number of the object in the segmentation; 0 = none."""
+
+    def __getitem__(self, some: np.ndarray) -> Places:
+        return Places(self.y[some], self.x[some], self.own[some])
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Square patches of one size around some sources."""
+
+    y: np.ndarray
+    """(source,) float64, positions in the stack of cells."""
+    x: np.ndarray
+    foreign: np.ndarray
+    """(source, row, col) bool, True where a pixel belongs to another object."""
+    outside: np.ndarray
+    """(source, row, col) bool, True beyond the window."""
+    _pixel: np.ndarray
+    """(source, row, col) index into a raveled image of the window."""
+    _mirror: np.ndarray
+    """(source, row, col) index of the mirror image into the raveled cells."""
+    _has_mirror: np.ndarray
+
+    @classmethod
+    def around(cls, places: Places, segmentation: np.ndarray, radius_px: float) -> Cells:
+        """Cells that hold circles of `radius_px`; what is foreign comes from `segmentation` (y, x)."""
+        reach = int(np.ceil(radius_px)) + _MARGIN_PX
+        side = 2 * reach + 1
+        (rows, offset_y, mirror_rows), (cols, offset_x, mirror_cols) = _axis(places.y, reach), _axis(places.x, reach)
+        top = np.arange(offset_y.size) * side
+        pixel, outside = _raveled(rows, cols, segmentation.shape)
+        mirror, no_mirror = _raveled(mirror_rows, mirror_cols, (side, side))
+        labels = segmentation.take(pixel)
+        foreign = (labels != 0) & (labels != places.own[:, None, None]) & ~outside
+        mirror += (top * side)[:, None, None]
+        return cls(top + reach + offset_y, reach + offset_x, foreign, outside, pixel, mirror, ~no_mirror)
+
+    def cut(self, image: np.ndarray, outside: float | bool) -> np.ndarray:
+        """(source, row, col) pixels of `image` (y, x), `outside` beyond its edges."""
+        pixels = image.take(self._pixel)
+        pixels[self.outside] = outside
+        return pixels
+
+    def replace(self, bad: np.ndarray, *layers: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Where `bad` or foreign pixels could be mirrored, and the `layers` with them mirrored; all (source, row, col).
+
+        Where the mirror image is bad or foreign itself, a pixel becomes 0.
+        """
+        taken = bad | self.foreign
+        mirrored = taken & self._has_mirror
+        mirrored &= ~taken.take(self._mirror)
+        source = self._mirror[mirrored]
+        replaced = []
+        for layer in layers:
+            filled = np.where(taken, layer.dtype.type(0), layer)
+            filled[mirrored] = layer.take(source)
+            replaced.append(filled)
+        return mirrored, replaced
+
+    def weight(self, sigma_px: np.ndarray) -> np.ndarray:
+        """(source, row, col) float32, a Gaussian of `sigma_px` (source,) on each source."""
+        grid = np.arange(self.foreign.shape[1], dtype=np.float64)
+        middle = self.y - np.arange(self.y.size) * grid.size
+        scale = -0.5 / sigma_px[:, None] ** 2
+        rows = np.exp(scale * (grid - middle[:, None]) ** 2)
+        cols = np.exp(scale * (grid - self.x[:, None]) ** 2)
+        return (rows[:, :, None] * cols[:, None, :]).astype(np.float32)
+
+    def stack(self, cells: np.ndarray) -> np.ndarray:
+        """The cells (source, row, col) as one image, each on top of the one before."""
+        return cells.reshape(-1, cells.shape[2])
+
+
+def _raveled(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Index (source, row, col) into a raveled array of `shape`, of the nearest pixel within it, and which lie outside."""
+    inside_y, inside_x = ((0 <= index) & (index < size) for index, size in zip((rows, cols), shape, strict=True))
+    index = np.clip(rows, 0, shape[0] - 1)[:, :, None] * shape[1] + np.clip(cols, 0, shape[1] - 1)[:, None, :]
+    return index, ~(inside_y[:, :, None] & inside_x[:, None, :])
+
+
+def _axis(position: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Window pixels (source, cell pixel) along one axis, offset (source,) from the middle pixel, and cell pixels mirrored."""
+    middle = np.floor(position + 0.5)  # rint would take halves up or down as the window's origin is even or odd
+    offset = position - middle
+    steps = np.arange(-reach, reach + 1)
+    mirror = 2 * reach + np.floor(2 * offset + 0.5).astype(np.int64)[:, None] - np.arange(2 * reach + 1)
+    return middle.astype(np.int64)[:, None] + steps, offset, mirror
+
+
+def batches(radius: np.ndarray) -> Iterator[np.ndarray]:
+    """Groups of sources whose apertures `radius` (source,) fit cells of one size."""
+    size = np.ceil(radius)
+    for limit in reversed(_REACHES):
+        size[size <= limit] = limit
+    for reach in np.unique(size):
+        group = np.flatnonzero(size == reach)
+        step = max(_BATCH_PIXELS // int(2 * (reach + _MARGIN_PX) + 1) ** 2, 1)
+        for start in range(0, group.size, step):
+            yield group[start : start + step]
+
+
+def labels_near(places: Places, reach: np.ndarray, segmentation: np.ndarray, some: np.ndarray) -> np.ndarray:
+    """(source,) True where a pixel of another object lies in the square of half width `reach` (source,) around a source.
+
+    Parameters
+    ----------
+    some
+        (1 + object,) bool, which objects count, by their number in `segmentation` (y, x); that of 0 is False.
+    """
+    near = np.zeros(reach.size, bool)
+    if not some.any():
+        return near
+    bottom, left = (np.maximum(np.floor(centre - reach), 0).astype(np.int64) for centre in (places.y, places.x))
+    top, right = (np.maximum(np.ceil(centre + reach) + 1, 0).astype(np.int64) for centre in (places.y, places.x))
+    for k, (y0, y1, x0, x1) in enumerate(zip(bottom.tolist(), top.tolist(), left.tolist(), right.tolist(), strict=True)):
+        labels = segmentation[y0:y1, x0:x1]
+        near[k] = (some[labels] & (labels != places.own[k])).any()
+    return near
+
+
+def pixels_near(places: Places, reach: np.ndarray, bad: np.ndarray) -> np.ndarray:
+    """(source,) True where the square of half width `reach` (source,) around a source holds a pixel of `bad` (y, x).
+
+    From sums over the area, so that it costs a few reads.
+    """
+    if not bad.any():
+        return np.zeros(reach.size, bool)
+    table = np.zeros((bad.shape[0] + 1, bad.shape[1] + 1), np.int32)
+    np.cumsum(np.cumsum(bad, axis=0, dtype=np.int32), axis=1, out=table[1:, 1:])
+    y0, y1 = (
+        np.clip(edge, 0, bad.shape[0]).astype(np.int64) for edge in (np.floor(places.y - reach), np.ceil(places.y + reach) + 1)
+    )
+    x0, x1 = (
+        np.clip(edge, 0, bad.shape[1]).astype(np.int64) for edge in (np.floor(places.x - reach), np.ceil(places.x + reach) + 1)
+    )
+    return table[y1, x1] - table[y0, x1] - table[y1, x0] + table[y0, x0] > 0
