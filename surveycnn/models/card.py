@@ -131,6 +131,8 @@ class Card(CardPart):
     pixel_scale: Positive
     """arcsec per pixel."""
     stamp_px: Annotated[int, Field(ge=8, le=1024)]
+    orientation: Literal["mosaic", "sky"] = "mosaic"
+    """Of the stamps: rows and columns of the mosaic, or north up (towards higher rows) and east left."""
     flux_unit: Literal["nJy"] = "nJy"
     scaling: Scaling
     photometry: PhotometryScaling | None = None

@@ -12,9 +12,11 @@ import numpy as np
 from surveycnn.catalogs.columns import domain_column_name
 from surveycnn.catalogs.flags import flag_value
 from surveycnn.run.memory import SOURCES_PER_BATCH
+from surveycnn.sky.wcs import local_jacobian
 from surveycnn.sky.window import Window
 from surveycnn.sky.zeropoints import AB_ZEROPOINT_NJY
 from surveycnn.sources.stamps import cut_stamps
+from surveycnn.sources.turned_stamps import cut_turned_stamps, sky_matrices
 
 if TYPE_CHECKING:
     from surveycnn.inference.predictor import Predictor
@@ -43,11 +45,10 @@ def score(window: Window, columns: Columns, models: Sequence[TileModel], step: S
     for start in range(0, max(y.size, 1), SOURCES_PER_BATCH):
         some = slice(start, start + SOURCES_PER_BATCH)
         found: Columns = {}
-        for size, scale, group in _by_geometry(models):
+        for geometry, group in _by_geometry(models):
             bands = sorted({band for model in group for band in model.bands}, key=window.bands.index)
             with step("stamps"):
-                image = window.image[window.band_indices(bands)]
-                stamps = cut_stamps(image, y[some], x[some], size=size, step=scale / window.pixel_scale)
+                stamps = _stamps(window, bands, y[some], x[some], geometry)
             for model in group:
                 with step("predict"):
                     found |= _predict(model, stamps, bands, columns, some)
@@ -55,12 +56,31 @@ def score(window: Window, columns: Columns, models: Sequence[TileModel], step: S
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
-def _by_geometry(models: Sequence[TileModel]) -> list[tuple[int, float, list[TileModel]]]:
-    """Models that can share stamps: (largest stamp in pixels, pixel scale in arcsec, models)."""
-    groups: dict[float, list[TileModel]] = {}
+@dataclass(frozen=True)
+class _Geometry:
+    """Of stamps."""
+
+    size: int
+    pixel_scale: float
+    orientation: str
+
+
+def _by_geometry(models: Sequence[TileModel]) -> list[tuple[_Geometry, list[TileModel]]]:
+    """Models that can share stamps, of the size of the largest."""
+    groups: dict[tuple[float, str], list[TileModel]] = {}
     for model in models:
-        groups.setdefault(model.predictor.card.pixel_scale, []).append(model)
-    return [(max(m.predictor.card.stamp_px for m in group), scale, group) for scale, group in groups.items()]
+        card = model.predictor.card
+        groups.setdefault((card.pixel_scale, card.orientation), []).append(model)
+    return [(_Geometry(max(m.predictor.card.stamp_px for m in group), *key), group) for key, group in groups.items()]
+
+
+def _stamps(window: Window, bands: Sequence[str], y: np.ndarray, x: np.ndarray, geometry: _Geometry) -> np.ndarray:
+    """(object, y, x, band) stamps at (`y`, `x`), in pixels of the window."""
+    image = window.image[window.band_indices(list(bands))]
+    if geometry.orientation == "mosaic":
+        return cut_stamps(image, y, x, geometry.size, geometry.pixel_scale / window.pixel_scale)
+    matrix = sky_matrices(local_jacobian(window.wcs, x + window.x0, y + window.y0), geometry.pixel_scale)
+    return cut_turned_stamps(image, y, x, geometry.size, matrix)
 
 
 def _predict(model: TileModel, stamps: np.ndarray, bands: Sequence[str], columns: Columns, some: slice) -> Columns:

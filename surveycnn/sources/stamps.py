@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_SAME_SCALE = 0.01
+SAME_SCALE = 0.01
 _BATCH_VALUES = 8_000_000
 
 
@@ -30,7 +30,7 @@ def cut_stamps(image: np.ndarray, y: np.ndarray, x: np.ndarray, size: int, step:
     (object, y, x, band) float32; NaN where the nearest mosaic pixel has no data or lies outside the image.
     """
     stamps = np.empty((y.size, size, size, image.shape[0]), np.float32)
-    resample = abs(step - 1) >= _SAME_SCALE
+    resample = abs(step - 1) >= SAME_SCALE
     n_block = int(np.ceil(size * step)) + 5 if resample else size
     batch = max(_BATCH_VALUES // (image.shape[0] * n_block**2), 1)
     for start in range(0, y.size, batch):
@@ -38,12 +38,12 @@ def cut_stamps(image: np.ndarray, y: np.ndarray, x: np.ndarray, size: int, step:
         if resample:
             rows, row_weights, row_nearest = _weights(y[some], size, step, n_block)
             cols, col_weights, col_nearest = _weights(x[some], size, step, n_block)
-            blocks = _blocks(image, rows, cols)
+            blocks = pixel_blocks(image, rows, cols)
             pieces = _resampled(blocks, row_weights, col_weights, row_nearest, col_nearest, step**2)
             stamps[some] = np.moveaxis(pieces, 0, -1)
         else:
             rows, cols = (_first_pixel(position[some], size)[:, None] + np.arange(size) for position in (y, x))
-            stamps[some] = np.moveaxis(_blocks(image, rows, cols), 0, -1)
+            stamps[some] = np.moveaxis(pixel_blocks(image, rows, cols), 0, -1)
     return stamps
 
 
@@ -52,7 +52,7 @@ def _first_pixel(position: np.ndarray, size: int) -> np.ndarray:
     return np.floor(position - (size - 1) / 2 + 0.5).astype(np.int64)
 
 
-def _blocks(image: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+def pixel_blocks(image: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
     """(band, object, y, x) pixels of `image` at `rows` and `cols` (object, pixel); NaN outside."""
     ny, nx = image.shape[1:]
     outside_y, outside_x = (rows < 0) | (rows >= ny), (cols < 0) | (cols >= nx)
@@ -82,7 +82,7 @@ def _weights(position: np.ndarray, size: int, step: float, n_block: int) -> tupl
     # within the block: the same numbers wherever the block lies in the window
     in_block = (position - first)[:, None, None] + sample
     whole = np.floor(in_block).astype(np.int64)
-    kernel = _cubic(in_block - whole) * (step / n_sub)
+    kernel = cubic_weights(in_block - whole) * (step / n_sub)
     weights = np.zeros((position.size, size, n_block), np.float32)
     object_, pixel = np.arange(position.size)[:, None], np.arange(size)
     for k in range(n_sub):
@@ -92,7 +92,7 @@ def _weights(position: np.ndarray, size: int, step: float, n_block: int) -> tupl
     return first[:, None] + np.arange(n_block), weights, nearest
 
 
-def _cubic(fraction: np.ndarray) -> np.ndarray:
+def cubic_weights(fraction: np.ndarray) -> np.ndarray:
     """Weights (4, ...) of cubic convolution with a = -1/2 (Catmull-Rom) for the pixels at -1, 0, 1 and 2."""
     t = fraction
     return 0.5 * np.stack([((2 - t) * t - 1) * t, (3 * t - 5) * t * t + 2, ((4 - 3 * t) * t + 1) * t, (t - 1) * t * t])

@@ -36,6 +36,11 @@ def test_write_card__comes_back_equal(tmp_path):
     assert read_card(tmp_path) == card
 
 
+def test_card__stamps_follow_the_mosaic_unless_it_says_sky():
+    assert Card(**lens_values()).orientation == "mosaic"
+    assert Card(**lens_values(orientation="sky")).orientation == "sky"
+
+
 def test_read_card__unknown_key_is_named_with_the_allowed_ones(tmp_path):
     write_card(tmp_path, Card(**lens_values()))
     path = tmp_path / "card.yaml"
@@ -81,6 +86,7 @@ def test_read_card__missing_and_too_large(tmp_path):
         ({"bands": ["g", "g"]}, "name a band twice"),
         ({"bands": ["g", "i"]}, "scaling.softening has the bands"),
         ({"flux_unit": "uJy"}, "flux_unit"),
+        ({"orientation": "north"}, "orientation\n.*'mosaic' or 'sky'"),
         ({"pixel_scale": float("nan")}, "pixel_scale"),
         ({"domain": {"band": "r", "magnitude": [24, 17]}}, "expected .brightest, faintest."),
         ({"prior": {"training": 0.5, "survey": 0.0}}, "survey"),
