@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.spatial import cKDTree
+
+from surveycnn.catalogs.regions import separation_deg, unit_vectors
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -19,6 +22,8 @@ EDGE_POINTS = 16
 
 Window = tuple[int, int, int, int]
 """y0, y1, x0, x1 of a rectangle of pixels, half-open."""
+
+_SQUARE_PX = 64
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,32 @@ class Footprint:
     """Rectangles of pixels that were not searched: tiles that failed, blocks without data."""
 
     def depth_arcsec(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Distances of pixel positions from the nearest border, arcsec; negative outside."""
-        from astropy.wcs.utils import proj_plane_pixel_scales
+        """Distances (n,) of pixel positions from the nearest border or part that was not searched, arcsec; negative outside.
 
-        scale_x, scale_y = proj_plane_pixel_scales(self.wcs.celestial) * 3600
-        across = np.minimum(x + 0.5, self.nx - 0.5 - x) * scale_x
-        return np.minimum(across, np.minimum(y + 0.5, self.ny - 0.5 - y) * scale_y)
+        Measured on the sky, to the points that are nearest along rows and columns: the pixel scale may change over the mosaic.
+        """
+        place = self._vectors(y, x)
+        inside = np.clip(y, -0.5, self.ny - 0.5), np.clip(x, -0.5, self.nx - 0.5)
+        borders = [(-0.5, x), (self.ny - 0.5, x), (y, -0.5), (y, self.nx - 0.5)]
+        depth = np.full(np.shape(y), 180.0)
+        for foot in (*borders, *self._gaps(y, x)):
+            depth = np.fmin(depth, separation_deg(place, self._vectors(*foot)))  # fmin: a border may be off the sky
+        is_inside = (inside[0] == y) & (inside[1] == x)
+        return 3600 * np.where(is_inside, depth, -separation_deg(place, self._vectors(*inside)))
+
+    def _gaps(self, y: np.ndarray, x: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Nearest points (y, x) of the parts that were not searched, for squares of each size in turn."""
+        squares = _squares(self.not_searched)
+        for side in np.unique(squares[:, 2]):
+            middle = squares[squares[:, 2] == side, :2] + (side - 1) / 2
+            _, nearest = cKDTree(middle).query(np.stack([y, x], axis=-1), p=np.inf)
+            low, high = middle[nearest].T - side / 2, middle[nearest].T + side / 2
+            yield np.clip(y, low[0], high[0]), np.clip(x, low[1], high[1])
+
+    def _vectors(self, y: np.ndarray | float, x: np.ndarray | float) -> np.ndarray:
+        """Unit vectors (n, 3) of pixel positions; NaN off the sky."""
+        x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
+        return unit_vectors(*self.wcs.celestial.all_pix2world(x, y, 0))
 
     def outline(self, window: Window | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Ra and dec in degrees around the mosaic, or around a window of it."""
@@ -101,3 +126,14 @@ def merge_windows(windows: Sequence[Window]) -> list[Window]:
         else:
             merged.append(window)
     return merged
+
+
+def _squares(windows: Sequence[Window]) -> np.ndarray:
+    """Squares (square, 3), y0, x0 and side in pixels, that cover the same pixels as `windows`."""
+    squares = [np.zeros((0, 3), dtype=np.int64)]
+    for y0, y1, x0, x1 in windows:
+        side = min(y1 - y0, x1 - x0, _SQUARE_PX)
+        corners = [np.minimum(np.arange(start, stop, side), stop - side) for start, stop in ((y0, y1), (x0, x1))]
+        y, x = np.meshgrid(*corners, indexing="ij")
+        squares.append(np.stack([y.ravel(), x.ravel(), np.full(y.size, side)], axis=1))
+    return np.concatenate(squares)

@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scipy.spatial import cKDTree
 
 from surveycnn.catalogs.coverage import Footprint
 from surveycnn.catalogs.healpix import healpix_index
-from surveycnn.catalogs.regions import unit_vectors
+from surveycnn.catalogs.primary import primary_rows
 from surveycnn.catalogs.tables import arrow_to_numpy, dataset_to_arrow
 from surveycnn.errors import SurveyCNNError
 from surveycnn.schema import Schema
+from surveycnn.sources.identity import PIXEL_BITS
 
-MATCH_ARCSEC = 1.0
-"""Rows of different mosaics closer than this are the same object."""
+INPUT_ID = "input_id"
+"""Column of catalogs whose sources come from a table of the user: the last bits of source_id are then the row of that table."""
 
 
 def merge_tiles(paths: Sequence[Path | str], footprints: Sequence[Footprint] = (), schema: Schema | None = None) -> pa.Table:
@@ -102,51 +102,8 @@ def _with_primary(table: pa.Table, footprints: Sequence[Footprint]) -> pa.Table:
     if not footprints or "is_primary" not in table.column_names:
         return table
     position = table.column_names.index("is_primary")
-    columns = {name: arrow_to_numpy(table[name]) for name in ("source_id", "ra", "dec", "mosaic", "x", "y")}
-    return table.set_column(position, table.schema.field(position), pa.array(primary_rows(columns, footprints)))
-
-
-def primary_rows(columns: dict[str, np.ndarray], footprints: Sequence[Footprint]) -> np.ndarray:
-    """True for one row of each object of the sky.
-
-    Of rows of different mosaics closer than a match radius, the one that lies deepest in its own mosaic is primary. Rows are
-    visited from the deepest (ties: by mosaic, then source_id), and one is marked unless a primary row of another mosaic is near.
-    So each row that is not primary has a primary one beside it, and no two primary rows of different mosaics match: whichever
-    way the measured positions scatter across the line where two mosaics are equally deep, no object is lost or doubled.
-
-    Parameters
-    ----------
-    columns
-        source_id, ra and dec in degrees, mosaic, x and y in pixels, each of shape (n,).
-    footprints
-        The mosaics that the rows come from.
-    """
-    mosaics = columns["mosaic"].astype(str)
-    primary = np.ones(len(mosaics), dtype=bool)
-    if len(np.unique(mosaics)) < 2:
-        return primary
-    chord = 2 * np.sin(np.radians(MATCH_ARCSEC / 3600) / 2)
-    pairs = cKDTree(unit_vectors(columns["ra"], columns["dec"])).query_pairs(chord, output_type="ndarray")
-    pairs = pairs[mosaics[pairs[:, 0]] != mosaics[pairs[:, 1]]]
-    rank = np.empty(len(mosaics), dtype=np.int64)
-    rank[np.lexsort((columns["source_id"], mosaics, -_depths(mosaics, columns["y"], columns["x"], footprints)))] = np.arange(
-        len(rank)
-    )
-    # (better, worse), by the worse one's rank: whether the better one is primary is known by then
-    pairs = np.where((rank[pairs[:, 0]] < rank[pairs[:, 1]])[:, None], pairs, pairs[:, ::-1])
-    for better, worse in pairs[np.argsort(rank[pairs[:, 1]], kind="stable")]:
-        if primary[better]:
-            primary[worse] = False
-    return primary
-
-
-def _depths(mosaics: np.ndarray, y: np.ndarray, x: np.ndarray, footprints: Sequence[Footprint]) -> np.ndarray:
-    """Distance of each row from the border of its own mosaic, arcsec."""
-    depths = np.zeros(len(mosaics))
-    known = {footprint.mosaic: footprint for footprint in footprints}
-    for mosaic in np.unique(mosaics):
-        if mosaic not in known:
-            raise SurveyCNNError(f"rows come from mosaic {str(mosaic)!r}, which is not among the footprints {sorted(known)}")
-        rows = mosaics == mosaic
-        depths[rows] = known[mosaic].depth_arcsec(y[rows], x[rows])
-    return depths
+    names = ("source_id", "ra", "dec", "mosaic", "x", "y", "flags", "flux_radius")
+    columns = {name: arrow_to_numpy(table[name]) for name in names}
+    same_object = columns["source_id"] & ((1 << PIXEL_BITS) - 1) if INPUT_ID in table.column_names else None
+    primary = primary_rows(columns, footprints, same_object)
+    return table.set_column(position, table.schema.field(position), pa.array(primary))

@@ -1,6 +1,7 @@
 import astropy.units as u
 import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
 from surveycnn.catalogs.coverage import Footprint, coverage_moc, empty_windows, merge_windows
@@ -62,7 +63,41 @@ def test_footprint__outline_leaves_out_corners_off_the_sky():
 
 def test_footprint__depth():
     place = footprint()
-    assert place.depth_arcsec(np.array([-0.5, 199.5, 10.0]), np.array([3.0, 299.5, 599.5])) == pytest.approx([0, 400, 0])
+    depth = place.depth_arcsec(np.array([-0.5, 199.5, 10.0, -5.5]), np.array([3.0, 299.5, 599.5, 300.0]))
+    assert depth == pytest.approx([0, 400, 0, -10], rel=1e-5, abs=1e-9)
+
+
+def test_footprint__depth_ends_at_what_was_not_searched():
+    """Whatever the rectangles are cut into: the distance along rows or columns from the nearest of their pixels."""
+    place = footprint(not_searched=[(64, 128, 64, 128), (192, 300, 64, 90), (380, 400, 500, 600)])
+    rng = np.random.default_rng(3)
+    y, x = rng.uniform(-0.5, 399.5, 400), rng.uniform(-0.5, 599.5, 400)
+    expected = np.min([x + 0.5, y + 0.5, 599.5 - x, 399.5 - y], axis=0)
+    for y0, y1, x0, x1 in place.not_searched:
+        dy, dx = np.maximum(np.maximum(y0 - 0.5 - y, y - y1 + 0.5), 0), np.maximum(np.maximum(x0 - 0.5 - x, x - x1 + 0.5), 0)
+        expected = np.minimum(expected, np.hypot(dy, dx))
+    depth = place.depth_arcsec(y, x) / 2
+    assert np.all(depth > expected - 1e-3)
+    assert np.all(depth < np.sqrt(2) * expected + 1e-3) and (np.abs(depth - expected) < 1e-3).mean() > 0.8
+
+
+@pytest.mark.parametrize("projection", ["TAN", "CAR"])
+def test_footprint__depth_where_pixels_shrink(projection):
+    """Ten degrees north to south around declination 60: measured on the sky, not in the pixels of the reference point."""
+    place = footprint(20.0, 0.0, projection=projection, scale=360, ny=101, nx=101)
+    place.wcs.wcs.crval, place.wcs.wcs.crpix = (
+        [20.0, 60.0 if projection == "TAN" else 0.0],
+        [51, 51 if projection == "TAN" else -549],
+    )
+    x, y = np.array([10.0, 50.0]), np.array([50.0, 90.0])
+    border = SkyCoord(*place.wcs.all_pix2world([-0.5, 50], [50, 100.5], 0), unit="deg")
+    expected = SkyCoord(*place.wcs.all_pix2world(x, y, 0), unit="deg").separation(border).arcsec
+    assert place.depth_arcsec(y, x) == pytest.approx(expected, rel=1e-9)
+
+
+def test_footprint__depth_where_the_border_is_off_the_sky():
+    place = footprint(0, 0, projection="AIT", scale=3600, ny=200, nx=400)
+    assert np.isfinite(place.depth_arcsec(np.array([99.5, 170.0]), np.array([199.5, 199.5]))).all()
 
 
 def test_empty_windows__cover_the_blocks_without_data():

@@ -3,17 +3,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from astropy.wcs import WCS
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from surveycnn.catalogs.columns import lens_columns, photoz_columns, source_schema
 from surveycnn.catalogs.coverage import Footprint
-from surveycnn.catalogs.merge import merge_tiles, primary_rows
+from surveycnn.catalogs.merge import merge_tiles
 from surveycnn.catalogs.publish import publish
-from surveycnn.catalogs.regions import separation_deg, unit_vectors
 from surveycnn.catalogs.tables import arrow_to_numpy, dataset_to_arrow
 from surveycnn.errors import SurveyCNNError
-from surveycnn.schema import Schema
+from surveycnn.schema import Schema, Variable
+from surveycnn.sources.identity import PIXEL_BITS
 
 
 @pytest.fixture
@@ -84,102 +82,33 @@ def test_merge_tiles__columns_disagree(tiles, table):
         merge_tiles(tiles[:1], schema=source_schema(["g"]))
 
 
-# -- primary rows ----------------------------------------------------------------------------------------------------------
+# -- overlapping mosaics ---------------------------------------------------------------------------------------------------
 
 
-def footprint(mosaic, ra, size=1000, scale=1.0):
+def footprint(mosaic, ra):
+    """A square of 1000 arcsec."""
     wcs = WCS(naxis=2)
-    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [ra, 0.0], [size / 2 + 0.5, size / 2 + 0.5]
-    wcs.wcs.cdelt = [-scale / 3600, scale / 3600]
-    return Footprint(mosaic, wcs, size, size)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [ra, 0.0], [500.5, 500.5]
+    wcs.wcs.cdelt = [-1 / 3600, 1 / 3600]
+    return Footprint(mosaic, wcs, 1000, 1000)
 
 
-A, B = footprint("a", 10.0), footprint("b", 10.0 + 600 / 3600)
-
-
-def detections(footprint, ra, dec, first_id):
-    """Columns of the positions that lie in a footprint."""
-    x, y = footprint.wcs.all_world2pix(ra, dec, 0)
-    inside = footprint.depth_arcsec(y, x) > 0
-    number = inside.sum()
-    columns = {"ra": ra, "dec": dec, "x": x, "y": y}
-    columns = {name: values[inside] for name, values in columns.items()}
-    return columns | {"source_id": first_id + np.arange(number), "mosaic": np.full(number, footprint.mosaic, dtype=object)}
-
-
-def together(*parts):
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-@settings(deadline=None, max_examples=15)
-@given(st.integers(0, 10**6), st.floats(0, 0.1))
-def test_primary_rows__each_object_once(seed, scatter_arcsec):
-    """Positions scatter, far less than the match radius, also where both mosaics are equally deep: none is lost or doubled."""
-    rng = np.random.default_rng(seed)
-    grid = np.arange(-750, 750, 60.0)
-    ra, dec = (10 + 300 / 3600 + grid / 3600), np.arange(-450, 450, 60.0) / 3600
-    ra, dec = (values.ravel() for values in np.meshgrid(ra, dec))
-    parts = [
-        detections(
-            mosaic, ra + rng.normal(0, scatter_arcsec, len(ra)) / 3600, dec + rng.normal(0, scatter_arcsec, len(ra)) / 3600, start
-        )
-        for mosaic, start in ((A, 0), (B, 10**6))
-    ]
-    columns = together(*parts)
-    primary = primary_rows(columns, [A, B])
-    own, true = unit_vectors(columns["ra"][primary], columns["dec"][primary]), unit_vectors(ra, dec)
-    n_matches = (separation_deg(true[:, None], own[None]) * 3600 < 5).sum(axis=1)
-    inside = np.any([m.depth_arcsec(*m.wcs.all_world2pix(ra, dec, 0)[::-1]) > 5 for m in (A, B)], axis=0)
-    assert inside.sum() > 100 and np.all(n_matches[inside] == 1)
-    shuffled = rng.permutation(len(primary))
-    assert np.array_equal(primary_rows({name: values[shuffled] for name, values in columns.items()}, [A, B]), primary[shuffled])
-
-
-def test_primary_rows__deepest_mosaic_owns():
-    ra, dec = np.array([10 + 150 / 3600, 10 + 450 / 3600]), np.zeros(2)
-    columns = together(detections(A, ra, dec, 0), detections(B, ra, dec, 100))
-    assert columns["source_id"][primary_rows(columns, [A, B])].tolist() == [0, 101]
-
-
-def test_primary_rows__stays_without_a_partner():
-    """The owner of the place has not detected it."""
-    columns = detections(B, np.array([10 + 150 / 3600]), np.zeros(1), 100)
-    columns = together(columns, detections(A, np.array([10.0]), np.zeros(1), 0))
-    assert primary_rows(columns, [A, B]).all()
-
-
-def test_primary_rows__tie_goes_to_the_first_mosaic():
-    same = footprint("b", 10.0)
-    columns = together(detections(same, np.array([10.0]), np.zeros(1), 0), detections(A, np.array([10.0]), np.zeros(1), 9))
-    assert primary_rows(columns, [same, A]).tolist() == [False, True]
-
-
-def test_primary_rows__neighbours_of_one_mosaic_stay():
-    columns = detections(A, np.array([10.0, 10.0 + 0.5 / 3600]), np.zeros(2), 0)
-    other = detections(B, np.array([10.05]), np.zeros(1), 9)
-    assert primary_rows(together(columns, other), [A, B]).all()
-
-
-def test_merge_tiles__marks_primary_rows(tmp_path):
+@pytest.mark.parametrize("shift_arcsec", [0.0, 3.0])
+def test_merge_tiles__marks_primary_rows(tmp_path, shift_arcsec):
+    """By position, or where the sources come from a table, by its rows, wherever their centroids are."""
+    places = [footprint("a", 10.0), footprint("b", 10 + 600 / 3600)]
     schema = source_schema(["g"])
-    for mosaic, start in ((A, 0), (B, 100)):
-        columns = detections(mosaic, np.array([10 + 150 / 3600, 10 + 450 / 3600]), np.zeros(2), start)
+    if shift_arcsec:
+        schema += Schema([Variable("input_id", "i8", "id")])
+    for number, place in enumerate(places):
+        ra = np.array([10 + 150 / 3600, 10 + 450 / 3600]) + number * shift_arcsec / 3600
+        x, y = place.wcs.all_world2pix(ra, np.zeros(2), 0)
+        columns = {"source_id": (number << PIXEL_BITS) + np.arange(2), "ra": ra, "dec": np.zeros(2), "x": x, "y": y}
+        columns |= {"mosaic": np.full(2, place.mosaic, dtype=object), "is_primary": np.ones(2, bool)}
         values = {name: variable.empty(2) for name, variable in schema.items()} | columns
-        pq.write_table(dataset_to_arrow(schema.dataset(values)), tmp_path / f"{mosaic.mosaic}.parquet")
-    merged = merge_tiles(sorted(tmp_path.iterdir()), [A, B], schema)
-    assert {
-        number: flag for number, flag in zip(merged["source_id"].to_pylist(), merged["is_primary"].to_pylist(), strict=True)
-    } == {
-        0: True,
-        1: False,
-        100: False,
-        101: True,
-    }
-    single = merge_tiles([tmp_path / "a.parquet"], [A], schema)
+        pq.write_table(dataset_to_arrow(schema.dataset(values)), tmp_path / f"{place.mosaic}.parquet")
+    merged = merge_tiles(sorted(tmp_path.iterdir()), places, schema)
+    primary = dict(zip(merged["source_id"].to_pylist(), merged["is_primary"].to_pylist(), strict=True))
+    assert primary == {0: True, 1: False, 1 << PIXEL_BITS: False, (1 << PIXEL_BITS) + 1: True}
+    single = merge_tiles([tmp_path / "a.parquet"], places[:1], schema)
     assert single["is_primary"].to_pylist() == [True, True]
-
-
-def test_primary_rows__unknown_mosaic():
-    columns = together(detections(A, np.array([10.05]), np.zeros(1), 0), detections(B, np.array([10.05]), np.zeros(1), 9))
-    with pytest.raises(SurveyCNNError, match=r"mosaic 'b', which is not among the footprints \['a'\]"):
-        primary_rows(columns, [A])
