@@ -48,9 +48,21 @@ def photometry_columns(bands: Sequence[str]) -> list[Variable]:
     ]
 
 
-def source_schema(bands: Sequence[str]) -> Schema:
-    """Columns that every catalog has, whatever the models."""
-    return Schema(position_columns() + photometry_columns(bands))
+def source_schema(bands: Sequence[str], has_text_ids: bool | None = None) -> Schema:
+    """Columns that every catalog has, whatever the models.
+
+    Parameters
+    ----------
+    has_text_ids
+        Whether the ids of a user's table, whose sources are measured, are text; None where sources are detected.
+    """
+    given = [] if has_text_ids is None else [input_id_column(has_text_ids)]
+    return Schema(position_columns() + given + photometry_columns(bands))
+
+
+def input_id_column(is_text: bool) -> Variable:
+    """Column of the ids of a user's table of sources."""
+    return Variable("input_id", "str" if is_text else "i8", "id of the source in the user's table", ucd="meta.id")
 
 
 def domain_column_name(task: str) -> str:

@@ -44,11 +44,12 @@ def plan_overview(plan: Plan, status: RunStatus) -> dict[str, Any]:
                 "models": [model.name for model in mosaic.models],
                 "skipped_models": mosaic.skipped,
             }
-            for mosaic in plan.mosaics
+            | ({"sources": plan.n_given[number]} if plan.sources is not None else {})
+            for number, mosaic in enumerate(plan.mosaics)
         ],
         "tiles": plan.n_tiles,
         "tiles_todo": status.tiles["todo"],
-        "sources": status.n_sources if status.is_finished else None,
+        "sources": _n_sources(plan, status),
         "bytes_read": plan.bytes_read,
         "bytes_stored": plan.bytes_stored,
         "cluster": cluster,
@@ -58,6 +59,13 @@ def plan_overview(plan: Plan, status: RunStatus) -> dict[str, Any]:
     }
 
 
+def _n_sources(plan: Plan, status: RunStatus) -> int | None:
+    """Number of rows that the catalog will have, None where it is not known before the tiles have run."""
+    if plan.sources is not None:
+        return sum(plan.n_given)
+    return status.n_sources if status.is_finished else None
+
+
 def _plan_text(record: dict[str, Any]) -> str:
     cluster, limit = record["cluster"], record["cluster"]["memory_limit_bytes"]
     lines = [f"survey {record['name']} -> {record['output']} (work in {record['work_dir']})"]
@@ -65,7 +73,13 @@ def _plan_text(record: dict[str, Any]) -> str:
         ny, nx = mosaic["shape"]
         lines.append(
             f"mosaic {mosaic['id']}: {ny} x {nx} px of {mosaic['pixel_scale_arcsec']} arcsec, {mosaic['tiles']} tiles, "
-            f"bands {' '.join(mosaic['bands'])}, detection in {' '.join(mosaic['detection_bands'])}, "
+            f"bands {' '.join(mosaic['bands'])}, "
+            + (
+                f"{mosaic['sources']} given sources"
+                if "sources" in mosaic
+                else f"detection in {' '.join(mosaic['detection_bands'])}"
+            )
+            + ", "
             f"models {' '.join(mosaic['models'])}"
         )
     sources = "not known yet" if record["sources"] is None else record["sources"]

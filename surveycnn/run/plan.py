@@ -1,7 +1,7 @@
 """The plan of a run: what will be read, cut, computed and stored, checked before anything starts.
 
-Planning reads headers and model cards only. It is deterministic: the same configuration gives the same work units with the
-same ids, which is what makes a run resumable and its results checkable.
+Planning reads headers, model cards, and the user's table of sources where there is one. It is deterministic: the same
+configuration gives the same work units with the same ids, which is what makes a run resumable and its results checkable.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from surveycnn.run.cluster import check_cluster
 from surveycnn.run.inputs import MosaicInputs, inspect_mosaic
 from surveycnn.run.memory import MemoryEstimate, estimate_memory
 from surveycnn.sky.tiling import Tile, TileGrid
+from surveycnn.sources.catalog import SourceTable, count_sources, read_sources
 from surveycnn.sources.identity import check_mosaic_keys, check_mosaic_size
 
 DEFAULT_DETECTION = ("g", "r", "i")
@@ -82,6 +83,10 @@ class Plan:
     """Card of each model, by reference."""
     notes: tuple[str, ...] = ()
     memory: MemoryEstimate = field(default_factory=lambda: MemoryEstimate({}))
+    sources: SourceTable | None = None
+    """The user's table of sources to measure; None where they are detected."""
+    n_given: tuple[int, ...] = ()
+    """Number of the table's sources on each mosaic."""
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
@@ -91,11 +96,12 @@ class Plan:
             "version": __version__,
             "tiling": config.tiling.model_dump(mode="json"),
             "detection": config.detection.model_dump(mode="json"),
+            "photometry": config.photometry.model_dump(mode="json"),
             "precision": config.engine.precision,
             "bands": dict(sorted(config.bands.items())),
             "models": {reference: card.sha256["model.keras"] for reference, card in self.cards.items()},
             "mosaics": {mosaic.id: mosaic.inputs.fingerprint() for mosaic in self.mosaics},
-        }
+        } | ({"catalog_sha256": self.sources.sha256} if self.sources is not None else {})
 
     @cached_property
     def digest(self) -> str:
@@ -132,6 +138,8 @@ def make_plan(config: SurveyConfig) -> Plan:
         Whatever is wrong with the inputs and can be seen without reading pixels.
     """
     check_mosaic_keys([mosaic.id for mosaic in config.mosaics])
+    given = config.detection
+    sources = read_sources(given.catalog, given.ra, given.dec, given.id) if given.catalog else None
     cards = {reference: find_card(reference) for reference in config.models}
     _check_models(config, cards)
     mosaics = tuple(_plan_mosaic(config, mosaic, cards) for mosaic in config.mosaics)
@@ -139,7 +147,18 @@ def make_plan(config: SurveyConfig) -> Plan:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in mosaics[0].skipped.items())
         raise ConfigError(f"no model can run on any mosaic ({reasons}): add the images or map the names under `bands`")
     memory = estimate_memory(config.tiling, max(len(m.bands) for m in config.mosaics), list(cards.values()))
-    return Plan(config, mosaics, cards, tuple(_notes(config, mosaics, cards)), memory)
+    notes = [*_notes(config, mosaics, cards)]
+    if sources is None:
+        return Plan(config, mosaics, cards, tuple(notes), memory)
+    *n_given, n_outside = count_sources(sources, [placement(mosaic) for mosaic in mosaics])
+    if n_outside:
+        notes.append(f"{n_outside} of {len(sources)} sources of {sources.path} lie on no mosaic and are left out")
+    return Plan(config, mosaics, cards, tuple(notes), memory, sources, tuple(n_given))
+
+
+def placement(mosaic: MosaicPlan) -> tuple[str, int, int]:
+    """WCS header, height and width of a mosaic: what places the sources of a table on it."""
+    return mosaic.inputs.wcs_header, mosaic.inputs.ny, mosaic.inputs.nx
 
 
 def _check_models(config: SurveyConfig, cards: dict[str, Card]) -> None:
@@ -214,7 +233,8 @@ def _usable_models(
 def _check_halo(config: SurveyConfig, inputs: MosaicInputs, cards: list[Card]) -> None:
     halo = config.tiling.halo_px
     for card in cards:
-        needed = math.ceil(card.stamp_px * card.pixel_scale / inputs.pixel_scale / 2) + 3
+        side = card.stamp_px * (math.sqrt(2) if card.orientation == "sky" else 1)
+        needed = math.ceil(side * card.pixel_scale / inputs.pixel_scale / 2) + 3
         if needed > halo:
             raise ConfigError(
                 f"key 'tiling.halo_px' is {halo}, but the {card.stamp_px} px stamps of model {card.name!r} need at least "

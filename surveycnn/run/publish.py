@@ -97,7 +97,7 @@ def catalog_schema(plan: Plan) -> Schema:
     """Columns of the whole catalog: bands and models of all mosaics, in the order of the configuration."""
     bands = list(dict.fromkeys(band for mosaic in plan.mosaics for band in mosaic.inputs.bands))
     used = {model.reference for mosaic in plan.mosaics for model in mosaic.models}
-    schema = source_schema(bands)
+    schema = source_schema(bands, plan.sources.has_text_ids if plan.sources is not None else None)
     for reference, card in plan.cards.items():
         if reference in used:
             schema += card.schema

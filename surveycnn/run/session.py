@@ -16,12 +16,12 @@ from surveycnn.config import SurveyConfig
 from surveycnn.errors import InputError, UserError
 from surveycnn.run.cluster import Cluster, open_cluster
 from surveycnn.run.execute import Outcome, Task, execute, execute_alone
-from surveycnn.run.plan import MosaicPlan, Plan, WorkUnit, check_memory, check_run
+from surveycnn.run.given_sources import write_sources
+from surveycnn.run.plan import MosaicPlan, Plan, WorkUnit, check_memory, check_run, placement
 from surveycnn.run.progress import Progress, Silent
 from surveycnn.run.resume import bind_plan, check_unchanged
 from surveycnn.run.stages import BandUnit, IngestBand, RunTile
 from surveycnn.run.store import WorkStore
-from surveycnn.run.tile import DetectionSettings
 from surveycnn.sky.chunks import ChunkStore
 
 
@@ -55,12 +55,9 @@ class Session:
 
     def tile_function(self, mosaic: MosaicPlan) -> RunTile:
         """What is called with each work unit of `mosaic`."""
-        config = self.plan.config
-        wanted = config.detection
-        detection = DetectionSettings(mosaic.detection_bands, wanted.threshold_sigma, wanted.min_area_px, wanted.combine)
         # Several Dask workers share the cores of a machine; a run in this process has all of them.
         n_threads = self._cluster.n_threads if self._cluster and self._cluster.kind == "dask" else None
-        return RunTile(str(self.store.root), detection, mosaic.models, config.engine, n_threads)
+        return RunTile.of(self.plan, mosaic, self.store, n_threads)
 
     def has_results(self) -> bool:
         """Whether a band has been ingested or a tile has run."""
@@ -125,6 +122,8 @@ def ingest_mosaic(session: Session, mosaic: MosaicPlan) -> list[dict[str, Any]]:
         has_weight=inputs.has_weight,
     )
     check_unchanged(session.store, inputs, chunks)
+    if session.plan.sources is not None:
+        write_sources(session.store, mosaic.grid, session.plan.sources.on_mosaic(*placement(mosaic)))
     done = chunks.finished_bands()
     function = IngestBand(chunks.path, core_px)
     units = [BandUnit(image, i, grid) for i, (image, grid) in enumerate(zip(inputs.images, inputs.grids, strict=True))]

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from surveycnn.catalogs.coverage import empty_windows
 from surveycnn.catalogs.tables import dataset_to_arrow
 from surveycnn.config import EngineConfig, ImageConfig
-from surveycnn.run.plan import ModelUse, WorkUnit
+from surveycnn.run.given_sources import read_sources_of_tile
+from surveycnn.run.plan import ModelUse, MosaicPlan, Plan, WorkUnit
 from surveycnn.run.scoring import TileModel
 from surveycnn.run.store import TileRecord, WorkStore
 from surveycnn.run.tile import DetectionSettings, process_tile
@@ -68,16 +70,38 @@ class RunTile:
     models: tuple[ModelUse, ...]
     engine: EngineConfig
     engine_threads: int | None
+    is_given: bool = False
+    """Whether the sources are those of the user's table instead of detected ones."""
+
+    @classmethod
+    def of(cls, plan: Plan, mosaic: MosaicPlan, store: WorkStore, engine_threads: int | None = None) -> RunTile:
+        """What the tiles of `mosaic` are processed with."""
+        config = plan.config
+        found = config.detection
+        settings = DetectionSettings(
+            mosaic.detection_bands,
+            found.threshold_sigma,
+            found.min_area_px,
+            found.combine,
+            config.photometry.aperture_arcsec,
+        )
+        return cls(str(store.root), settings, mosaic.models, config.engine, engine_threads, plan.sources is not None)
 
     def __call__(self, unit: WorkUnit) -> TileReport:
         store, clock = WorkStore(Path(self.work_dir)), StepClock()
-        with clock("read"):
-            tile, window = read_tile(ChunkStore.open(store.chunk_path(unit.tile.mosaic)), unit.tile, self.detection)
-        rows = process_tile(tile, window, self.tile_models, self.detection, clock)
+        window, rows = self.rows(unit.tile, clock)
         started = time.perf_counter()
         record = TileRecord(rows.sizes["source"], clock.seconds, empty_parts(unit.tile, window, self.detection.bands))
         store.write_tile(unit.tile, unit.unit_id, dataset_to_arrow(rows), record)
         return TileReport(record.n_rows, clock.seconds | {"write": time.perf_counter() - started})
+
+    def rows(self, tile: Tile, clock: StepClock) -> tuple[Window, xr.Dataset]:
+        """Window and rows of a tile."""
+        store = WorkStore(Path(self.work_dir))
+        with clock("read"):
+            given = read_sources_of_tile(store, tile) if self.is_given else None
+            wide, window = read_tile(ChunkStore.open(store.chunk_path(tile.mosaic)), tile, self.detection)
+        return window, process_tile(wide, window, self.tile_models, self.detection, clock, given)
 
     def tile_models(self) -> list[TileModel]:
         """The models, loaded, with the bands that each is given."""

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from surveycnn.errors import ConfigError, ResumeError
 from surveycnn.sky.tiling import Tile
 
-FOLDERS = ("mosaics", "tiles", "failures")
+FOLDERS = ("mosaics", "sources", "tiles", "failures")
 """Folders of a run in its work directory."""
 
 _RECORD_KEY = b"surveycnn.tile"
@@ -53,6 +53,10 @@ class WorkStore:
 
     def chunk_path(self, mosaic: str) -> Path:
         return self.root / "mosaics" / f"{mosaic}.zarr"
+
+    def source_path(self, mosaic: str) -> Path:
+        """Sources of the user's table that lie on a mosaic."""
+        return self.root / "sources" / f"{mosaic}.parquet"
 
     def tile_path(self, tile: Tile) -> Path:
         return self.root / "tiles" / tile.mosaic / f"{tile.name}.parquet"

@@ -19,9 +19,10 @@ from surveycnn.schema import Schema
 from surveycnn.sky.tiling import Tile
 from surveycnn.sky.wcs import sky_positions
 from surveycnn.sky.window import Window
+from surveycnn.sources.catalog import PlacedSources
 from surveycnn.sources.chi_squared import chi_squared_map
 from surveycnn.sources.detect import detect_sources, detection_image, smooth
-from surveycnn.sources.identity import source_ids
+from surveycnn.sources.identity import row_ids, source_ids
 from surveycnn.sources.photometry import DetectionImage, measure_sources
 
 
@@ -43,6 +44,7 @@ def process_tile(
     models: Callable[[], Sequence[TileModel]],
     settings: DetectionSettings,
     step: Step = lambda name: nullcontext(),
+    given: PlacedSources | None = None,
 ) -> xr.Dataset:
     """Rows of the sources whose peak lies in the core of `tile`, in the order of their source_id.
 
@@ -54,20 +56,28 @@ def process_tile(
         Called when there are sources to score, so that models can load while the tile is searched.
     step
         Context manager around each step (``detect``, ``measure``, ``load``, ``stamps``, ``predict``), for who wants to time them.
+    given
+        Sources of the tile from a user's table, in the order of their rows, to take instead of the detected ones. What is
+        detected then only says whose light a pixel holds.
 
     Returns
     -------
     Dataset with the columns of :func:`tile_schema`.
     """
+    if given is not None and not given.row.size:
+        return tile_schema(window.bands, models(), given).empty()
     with step("detect"):
         detection, peaks = _find_sources(tile, window, settings)
+        if given is not None:
+            peaks = _given_peaks(window, detection, given)
     with step("measure"):
-        columns = _on_sky(_measure(tile, window, detection, peaks, settings.aperture_arcsec))
+        columns = _measure(tile, window, detection, peaks, settings.aperture_arcsec, recentre=given is None)
+        columns = _on_sky(columns | (_given_columns(tile, given) if given is not None else {}))
     with step("load"):
         loaded = models()
     scores = score(window, columns, loaded, step)
     columns["flags"] = columns["flags"] | model_flags(columns, scores, loaded)
-    return tile_schema(window.bands, loaded).dataset(columns | scores)
+    return tile_schema(window.bands, loaded, given).dataset(columns | scores)
 
 
 def _on_sky(columns: Columns) -> Columns:
@@ -76,9 +86,9 @@ def _on_sky(columns: Columns) -> Columns:
     return columns if on_sky.all() else {name: values[on_sky] for name, values in columns.items()}
 
 
-def tile_schema(bands: Sequence[str], models: Sequence[TileModel]) -> Schema:
+def tile_schema(bands: Sequence[str], models: Sequence[TileModel], given: PlacedSources | None = None) -> Schema:
     """Columns of a tile's rows."""
-    schema = source_schema(bands)
+    schema = source_schema(bands, None if given is None else given.has_text_ids)
     for model in models:
         schema += model.predictor.schema
     return schema
@@ -89,6 +99,22 @@ class _Peaks:
     y: np.ndarray
     x: np.ndarray
     flags: np.ndarray
+
+
+def _given_peaks(window: Window, detection: DetectionImage, given: PlacedSources) -> _Peaks:
+    """Positions of a user's sources in window pixels, with the bits of the detections that they lie on."""
+    y, x = given.y - window.y0, given.x - window.x0
+    flags = np.zeros(y.size, np.int32)
+    if detection.found is not None:
+        rows, cols = (np.floor(values + 0.5).astype(np.int64) for values in (y, x))
+        flags = np.append(np.int32(0), detection.found.flags)[detection.found.segmentation[rows, cols]]
+    return _Peaks(y, x, flags)
+
+
+def _given_columns(tile: Tile, given: PlacedSources) -> Columns:
+    """What a user's table says of its sources."""
+    columns = {name: getattr(given, name) for name in ("ra", "dec", "x", "y", "input_id")}
+    return columns | {"source_id": row_ids(tile.mosaic, given.row)}
 
 
 def detection_maps(window: Window, settings: DetectionSettings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -116,9 +142,13 @@ def _find_sources(tile: Tile, window: Window, settings: DetectionSettings) -> tu
     return DetectionImage(significance, mask, found), _Peaks(found.peak_y[own], found.peak_x[own], found.flags[own])
 
 
-def _measure(tile: Tile, window: Window, detection: DetectionImage, peaks: _Peaks, aperture_arcsec: float) -> Columns:
+def _measure(
+    tile: Tile, window: Window, detection: DetectionImage, peaks: _Peaks, aperture_arcsec: float, recentre: bool = True
+) -> Columns:
     """Columns of :func:`source_schema` in mosaic coordinates."""
-    measured = measure_sources(window, detection, peaks.y, peaks.x, peaks.flags, aperture_arcsec=aperture_arcsec)
+    measured = measure_sources(
+        window, detection, peaks.y, peaks.x, peaks.flags, aperture_arcsec=aperture_arcsec, recentre=recentre
+    )
     n_sources = peaks.y.size
     x, y = measured.x + window.x0, measured.y + window.y0
     ra, dec = sky_positions(window.wcs, x, y)

@@ -14,11 +14,8 @@ from surveycnn.catalogs.tables import arrow_to_dataset
 from surveycnn.errors import CatalogError
 from surveycnn.run.plan import MosaicPlan, Plan, WorkUnit, make_plan
 from surveycnn.run.resume import planned_config
-from surveycnn.run.stages import RunTile
+from surveycnn.run.stages import RunTile, StepClock
 from surveycnn.run.store import WorkStore, read_json
-from surveycnn.run.tile import DetectionSettings, process_tile
-from surveycnn.run.widen import read_tile
-from surveycnn.sky.chunks import ChunkStore
 
 RELATIVE_TOLERANCE = 1e-3
 """Of a number computed again, perhaps by another engine or on another machine."""
@@ -47,12 +44,7 @@ def recompute_tiles(catalog: str | Path, n_tiles: int, seed: int = 0) -> list[st
 
 
 def _compare(plan: Plan, store: WorkStore, mosaic: MosaicPlan, unit: WorkUnit) -> Iterator[str]:
-    config = plan.config
-    wanted = config.detection
-    detection = DetectionSettings(mosaic.detection_bands, wanted.threshold_sigma, wanted.min_area_px, wanted.combine)
-    function = RunTile(str(store.root), detection, mosaic.models, config.engine, None)
-    tile, window = read_tile(ChunkStore.open(store.chunk_path(mosaic.id)), unit.tile, detection)
-    again = process_tile(tile, window, function.tile_models, detection)
+    _, again = RunTile.of(plan, mosaic, store).rows(unit.tile, StepClock())
     stored = arrow_to_dataset(pq.read_table(store.tile_path(unit.tile), partitioning=None))
     for finding in differences(stored, again):
         yield f"tile {unit.tile.name} of mosaic {mosaic.id}: {finding}"

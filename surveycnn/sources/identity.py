@@ -3,7 +3,7 @@
 ::
 
     bit 62 ........ 34 33 ............ 0
-        mosaic (29)    peak y * nx + x
+        mosaic (29)    peak y * nx + x, or the row of a source in the user's table
 """
 
 from __future__ import annotations
@@ -50,6 +50,15 @@ def source_ids(mosaic: str, peak_y: np.ndarray, peak_x: np.ndarray, ny: int, nx:
     check_mosaic_size(mosaic, ny, nx)
     pixel = np.asarray(peak_y, np.int64) * nx + np.asarray(peak_x, np.int64)
     return np.int64(mosaic_key(mosaic) << PIXEL_BITS) + pixel
+
+
+def row_ids(mosaic: str, row: np.ndarray) -> np.ndarray:
+    """Source numbers (int64) of the sources of a user's table, by their 0-based rows in it.
+
+    >>> row_ids("m1", np.array([7])) - (mosaic_key("m1") << PIXEL_BITS)
+    array([7])
+    """
+    return np.int64(mosaic_key(mosaic) << PIXEL_BITS) + np.asarray(row, np.int64)
 
 
 def check_mosaic_size(mosaic: str, ny: int, nx: int) -> None:

@@ -1,0 +1,270 @@
+"""Sources from a table of the user: positions that are measured and scored as they are, instead of detected ones.
+
+Read and checked when a run is planned, brought to pixels of each mosaic at ingest, and measured tile by tile.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from astropy.units import Unit, UnitBase, UnitConversionError, deg
+from astropy.wcs import WCS
+
+from surveycnn.catalogs.tables import field_attrs
+from surveycnn.errors import InputError
+from surveycnn.paths import is_url, split_path
+from surveycnn.sky.files import file_sha256
+from surveycnn.sky.wcs import pixel_positions, sky_positions, wcs_from_text
+from surveycnn.sources.centroid import on_grid
+from surveycnn.tables.arrays import array_of_column
+from surveycnn.tables.files import read_table
+
+ID_NAMES = ("source_id", "id", "object_id", "objid", "number")
+"""Columns that are taken for the ids of sources if none is named, in any case of letters."""
+
+_GRID_POINTS = 17
+_MARGIN = 1.1
+_SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedSources:
+    """Sources of a table that lie on a mosaic; arrays of shape (source,)."""
+
+    row: np.ndarray
+    """int64, 0-based row in the user's table."""
+    y: np.ndarray
+    """float64, mosaic pixels, to 1 / 8192 px."""
+    x: np.ndarray
+    ra: np.ndarray
+    """float64, degrees, ICRS."""
+    dec: np.ndarray
+    input_id: np.ndarray
+    """int64, or objects that are text."""
+
+    @property
+    def has_text_ids(self) -> bool:
+        return self.input_id.dtype == object
+
+
+@dataclass(frozen=True, eq=False)
+class SourceTable:
+    """Positions and ids of a user's table, checked."""
+
+    path: str
+    sha256: str
+    """Of the file."""
+    ra: np.ndarray
+    """(source,) float64, degrees in [0, 360), ICRS."""
+    dec: np.ndarray
+    input_id: np.ndarray
+    """(source,) int64, or objects that are text."""
+    id_column: str
+    """Column that the ids come from; empty where they are the row numbers."""
+    _placed: dict[tuple[str, int, int], PlacedSources] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return self.ra.size
+
+    @property
+    def has_text_ids(self) -> bool:
+        return self.input_id.dtype == object
+
+    def on_mosaic(self, wcs_header: str, ny: int, nx: int) -> PlacedSources:
+        """Sources whose nearest pixel lies on a mosaic, in the order of their rows; kept for the next call."""
+        key = (wcs_header, ny, nx)
+        if key not in self._placed:
+            self._placed[key] = self._place(wcs_from_text(wcs_header), ny, nx)
+        return self._placed[key]
+
+    def _place(self, wcs: WCS, ny: int, nx: int) -> PlacedSources:
+        near = _near(wcs, ny, nx, self.ra, self.dec)
+        x, y = (on_grid(values) for values in pixel_positions(wcs, self.ra[near], self.dec[near]))
+        on = (y >= -0.5) & (y < ny - 0.5) & (x >= -0.5) & (x < nx - 0.5)
+        row = near[on]
+        return PlacedSources(row, y[on], x[on], self.ra[row], self.dec[row], self.input_id[row])
+
+
+def count_sources(table: SourceTable, mosaics: Sequence[tuple[str, int, int]]) -> list[int]:
+    """Number of sources on each mosaic, given as (WCS header, ny, nx), and last of those that lie on none.
+
+    Raises
+    ------
+    InputError
+        Where all lie outside.
+    """
+    placed = [table.on_mosaic(*mosaic) for mosaic in mosaics]
+    outside = np.ones(len(table), bool)
+    for some in placed:
+        outside[some.row] = False
+    if outside.all():
+        corners = [sky_positions(wcs_from_text(header), *_outline(ny, nx)) for header, ny, nx in mosaics]
+        ra, dec = (np.concatenate(values) for values in zip(*corners, strict=True))
+        raise InputError(
+            f"none of the {len(table)} sources of {table.path!r} lies on a mosaic: they are at {_range(table.ra, table.dec)}, "
+            f"the mosaics at {_range(ra, dec)}: check that detection.ra and detection.dec are columns of ICRS positions"
+        )
+    return [*(some.row.size for some in placed), int(np.count_nonzero(outside))]
+
+
+def read_sources(path: str, ra: str = "ra", dec: str = "dec", id_column: str | None = None) -> SourceTable:
+    """Positions and ids of the table in `path`, a format of :func:`surveycnn.tables.files.read_table`.
+
+    Parameters
+    ----------
+    ra, dec
+        Columns in degrees, ICRS, or in another unit of angles that the file gives; right ascension from -180 to 360.
+    id_column
+        None takes the first of :data:`ID_NAMES` that is there, or else the 0-based row numbers.
+
+    Raises
+    ------
+    InputError
+        Where the table, a column, a position or an id cannot be used.
+    """
+    if is_url(path):
+        raise InputError(f"key 'detection.catalog': {path!r} is a URL: copy the table here")
+    file = Path(split_path(path)[0])
+    stamp = (file.stat().st_size, file.stat().st_mtime_ns) if file.is_file() else ()
+    return _read(path, ra, dec, id_column, stamp)
+
+
+@lru_cache(maxsize=1)
+def _read(path: str, ra: str, dec: str, id_column: str | None, stamp: tuple[int, ...]) -> SourceTable:
+    """The table of a file of that size and time: a run asks for it several times."""
+    text = [id_column] if id_column else [spelt for name in ID_NAMES for spelt in (name, name.upper(), name.title())]
+    table = read_table(path, text=text)
+    where = f"catalog of sources {path!r}"
+    if not table.num_rows:
+        raise InputError(f"{where} has no rows: give the sources to measure, or leave detection.catalog out to detect them")
+    lon = _degrees(table, _column(table, ra, "detection.ra", where), where)
+    lat = _degrees(table, _column(table, dec, "detection.dec", where), where)
+    _check_positions(lon, lat, where)
+    name = _column(table, id_column, "detection.id", where) if id_column else _customary_id(table)
+    ids = _ids(table, name, where) if name else np.arange(table.num_rows, dtype=np.int64)
+    lon = lon % 360.0
+    return SourceTable(path, file_sha256(split_path(path)[0]), np.where(lon == 360.0, 0.0, lon), lat, ids, name)
+
+
+def _column(table: pa.Table, name: str, key: str, where: str) -> str:
+    """The column called `name`, or the only one of that name in another case."""
+    if name in table.column_names:
+        return name
+    same = [other for other in table.column_names if other.lower() == name.lower()]
+    if len(same) == 1:
+        return same[0]
+    close = difflib.get_close_matches(name, table.column_names, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise InputError(f"{where} has no column {name!r} (key {key}): {hint}its columns are {', '.join(table.column_names)}")
+
+
+def _degrees(table: pa.Table, name: str, where: str) -> np.ndarray:
+    """(source,) float64 angles of a column, NaN where one is missing."""
+    values = array_of_column(table[name], name)
+    if values.ndim != 1 or values.dtype.kind not in "iuf":
+        kind = "text" if values.dtype == object else f"{values.dtype.name} of shape {values.shape}"
+        raise InputError(f"{where}: column {name!r} is {kind} (such as {values[0]!r}), expected degrees: convert it to numbers")
+    text = field_attrs(table.schema.field(name)).get("units", "")
+    unit = Unit(text, parse_strict="silent") if text else deg
+    angles = np.ma.filled(values.astype(np.float64), np.nan)
+    return angles if unit == deg else angles * _factor(unit, text, name, where)
+
+
+def _factor(unit: UnitBase, text: str, name: str, where: str) -> float:
+    try:
+        return float(unit.to(deg))
+    except (UnitConversionError, TypeError, ValueError):
+        raise InputError(f"{where}: column {name!r} has the unit {text!r}, expected deg or another unit of angles") from None
+
+
+def _check_positions(ra: np.ndarray, dec: np.ndarray, where: str) -> None:
+    with np.errstate(invalid="ignore"):
+        good = (ra >= -180) & (ra <= 360) & (np.abs(dec) <= 90)
+    bad = np.flatnonzero(~good)
+    if bad.size:
+        first = bad[0]
+        raise InputError(
+            f"{where}: {bad.size} of {ra.size} rows have no position on the sky, the first is row {first} (counted from 0) with "
+            f"ra {ra[first]:g} and dec {dec[first]:g} degrees: expected -180 to 360 and -90 to 90; remove or correct them"
+        )
+
+
+def _customary_id(table: pa.Table) -> str:
+    lower = {name.lower(): name for name in reversed(table.column_names)}
+    return next((lower[name] for name in ID_NAMES if name in lower), "")
+
+
+def _ids(table: pa.Table, name: str, where: str) -> np.ndarray:
+    """Ids of the sources, each of its own: int64, or else text."""
+    values = array_of_column(table[name], name)
+    if values.ndim != 1:
+        raise InputError(f"{where}: column {name!r} has several values per row, expected ids: name another in detection.id")
+    missing = np.flatnonzero(np.ma.getmaskarray(values) | (values != values))
+    if missing.size:
+        raise InputError(
+            f"{where}: {missing.size} rows have no {name!r}, the first is row {missing[0]} (counted from 0): fill them"
+        )
+    if values.dtype.kind == "f" and not (values == np.trunc(values)).all():
+        raise InputError(
+            f"{where}: column {name!r} holds fractions such as {values[values != np.trunc(values)][0]!r}, expected ids: "
+            "name another column in detection.id"
+        )
+    ids = _whole_numbers(values)
+    unique, first, counts = np.unique(ids, return_index=True, return_counts=True)
+    if (counts > 1).any():
+        again = np.flatnonzero(counts > 1)[0]
+        rows = ", ".join(map(str, np.flatnonzero(ids == unique[again])[:_SHOWN]))
+        n_again = int(np.count_nonzero(counts > 1))
+        raise InputError(
+            f"{where}: {n_again} ids in column {name!r} are those of several rows, such as {unique[again]!r} in rows {rows} "
+            "(counted from 0): make them unique, or name another column in detection.id"
+        )
+    return ids
+
+
+def _whole_numbers(values: np.ndarray) -> np.ndarray:
+    """int64 where `values` are integers, whole floats, or text that is nothing else; objects of text otherwise."""
+    if values.dtype.kind in "iuf" and (not values.size or np.abs(values.astype(np.float64)).max() < 2**63):
+        return np.asarray(values, np.int64)
+    text = np.array([str(value) for value in values.tolist()], dtype=object)
+    try:
+        numbers = np.array([int(value) for value in text], dtype=np.int64)
+    except (ValueError, OverflowError):
+        return text
+    return numbers if all(str(number) == value for number, value in zip(numbers.tolist(), text, strict=True)) else text
+
+
+def _outline(ny: int, nx: int) -> tuple[np.ndarray, np.ndarray]:
+    """x and y (n,) of a grid of points over a mosaic, to its borders."""
+    y, x = np.meshgrid(np.linspace(-0.5, ny - 0.5, _GRID_POINTS), np.linspace(-0.5, nx - 0.5, _GRID_POINTS), indexing="ij")
+    return x.ravel(), y.ravel()
+
+
+def _near(wcs: WCS, ny: int, nx: int, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """Rows of positions that can lie on a mosaic: those in a circle around it, all where it has parts beyond the sky."""
+    around = np.stack(sky_positions(wcs, *_outline(ny, nx)))
+    if not np.isfinite(around).all():
+        return np.arange(ra.size)
+    points = _vectors(*around)
+    middle = points.mean(axis=0)
+    radius = _MARGIN * np.linalg.norm(points - middle, axis=1).max()
+    south, north = np.degrees(np.arcsin(np.clip(middle[2] + np.array([-radius, radius]), -1, 1)))
+    rows = np.flatnonzero((dec >= south) & (dec <= north))
+    return rows[np.linalg.norm(_vectors(ra[rows], dec[rows]) - middle, axis=1) <= radius]
+
+
+def _vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """Unit vectors (n, 3) of positions in degrees."""
+    ra, dec = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+
+
+def _range(ra: np.ndarray, dec: np.ndarray) -> str:
+    """Where positions are on the sky, for people."""
+    return f"ra {np.nanmin(ra):.4f} to {np.nanmax(ra):.4f}, dec {np.nanmin(dec):.4f} to {np.nanmax(dec):.4f}"
