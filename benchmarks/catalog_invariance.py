@@ -2,8 +2,8 @@
 
     python -m benchmarks.catalog_invariance survey.yaml --core 512 1024 2048 16384 -o differences [--set models=lens]
 
-The largest core is the reference: 16384 px hold most mosaics as one tile. Sources that are flagged `truncated` in either catalog are
-left out of the comparison, counted and listed in <output>/flagged.csv; anything else that differs is listed in
+The largest core is the reference: 16384 px hold most mosaics as one tile. Sources that are flagged `truncated` in either catalog
+are left out of the comparison, counted and listed in <output>/flagged.csv; anything else that differs is listed in
 <output>/differences.csv. Runs stay in <output> and are used again.
 """
 
