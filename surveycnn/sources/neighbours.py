@@ -43,6 +43,8 @@ class Cells:
     """(source, row, col) bool, True where a pixel belongs to another object."""
     outside: np.ndarray
     """(source, row, col) bool, True beyond the window."""
+    unseen: np.ndarray
+    """(source, row, col) bool, True where the sky goes on beyond the window."""
     _pixel: np.ndarray
     """(source, row, col) index into a raveled image of the window."""
     _mirror: np.ndarray
@@ -50,8 +52,16 @@ class Cells:
     _has_mirror: np.ndarray
 
     @classmethod
-    def around(cls, places: Places, segmentation: np.ndarray, radius_px: float) -> Cells:
-        """Cells that hold circles of `radius_px`; what is foreign comes from `segmentation` (y, x)."""
+    def around(cls, places: Places, segmentation: np.ndarray, radius_px: float, ends: np.ndarray) -> Cells:
+        """Cells that hold circles of `radius_px`.
+
+        Parameters
+        ----------
+        segmentation
+            (y, x), the numbers of the objects of a window.
+        ends
+            (source,) bool, True where the sky ends at the window's edge; else nothing is put beyond it.
+        """
         reach = int(np.ceil(radius_px)) + _MARGIN_PX
         side = 2 * reach + 1
         (rows, offset_y, mirror_rows), (cols, offset_x, mirror_cols) = _axis(places.y, reach), _axis(places.x, reach)
@@ -61,7 +71,8 @@ class Cells:
         labels = segmentation.take(pixel)
         foreign = (labels != 0) & (labels != places.own[:, None, None]) & ~outside
         mirror += (top * side)[:, None, None]
-        return cls(top + reach + offset_y, reach + offset_x, foreign, outside, pixel, mirror, ~no_mirror)
+        unseen = outside & ~ends[:, None, None]
+        return cls(top + reach + offset_y, reach + offset_x, foreign, outside, unseen, pixel, mirror, ~no_mirror & ~unseen)
 
     def cut(self, image: np.ndarray, outside: float | bool) -> np.ndarray:
         """(source, row, col) pixels of `image` (y, x), `outside` beyond its edges."""

@@ -26,8 +26,8 @@ _LEAST_LIGHT = 0.4
 """Share of a source's light, taken for a Gaussian, that must lie on pixels with data or with a mirror image that has some. Not a
 half: a source in a corner of the coverage has a quarter on each side of its centre, or a little less."""
 
-_RADIUS_PER_SIGMA = 3.13
-"""Kron-like radius of a Gaussian in units of its sigma: 2.5 first moments of 1.253 sigma."""
+_HALF_LIGHT_PER_SIGMA = 1.1774
+"""Radius of half the light of a Gaussian in units of its sigma."""
 
 
 class BandPixels(Protocol):
@@ -139,7 +139,7 @@ def measure_sources(
         False measures at the given positions, rounded to 1 / 8192 px as centroids are.
     """
     clean = np.ascontiguousarray(np.where(detection.mask, np.float32(0), detection.significance), dtype=np.float32)
-    objects = _Objects.of(detection)
+    objects = _Objects.of(detection, pixels.open_edges)
     own = objects.at(y, x)
     flags = flags.astype(np.int32)
     if recentre:
@@ -152,8 +152,10 @@ def measure_sources(
     radius, half_light, reach = _radii(clean, detection.mask, objects, places, pixels.pixel_scale)
     fixed = np.full(y.size, aperture_arcsec / 2 / pixels.pixel_scale)
     flags[labels_near(places, np.maximum(reach, fixed), objects.segmentation, objects.unsure)] |= flag_value("truncated")
-    flags |= _edge_flags(places, np.maximum(radius, fixed), clean.shape, pixels.open_edges)
-    fluxes, bits = _fluxes(pixels, objects, places, np.stack([radius, fixed]))
+    for outside, name in zip(objects.edges(places, np.maximum(radius, fixed)), ("edge", "truncated"), strict=True):
+        flags[outside] |= flag_value(name)
+    sigma = np.where(np.isfinite(half_light), half_light, radius / 2) / _HALF_LIGHT_PER_SIGMA
+    fluxes, bits = _fluxes(pixels, objects, places, np.stack([radius, fixed]), sigma)
     return Measured(y, x, *fluxes, half_light, radius, flags | bits)
 
 
@@ -167,13 +169,21 @@ class _Objects:
     """(1 + object,) bool, False for number 0."""
     unsure: np.ndarray
     """(1 + object,) bool, True for objects that another window might show otherwise."""
+    open_edges: tuple[bool, bool, bool, bool]
 
     @classmethod
-    def of(cls, detection: DetectionImage) -> _Objects:
+    def of(cls, detection: DetectionImage, open_edges: tuple[bool, bool, bool, bool]) -> _Objects:
         if detection.found is None:
-            return cls(np.zeros(detection.mask.shape, np.int32), np.zeros(1, bool), np.zeros(1, bool))
+            return cls(np.zeros(detection.mask.shape, np.int32), np.zeros(1, bool), np.zeros(1, bool), open_edges)
         unsure = np.append(False, has_flag(detection.found.flags, "truncated"))
-        return cls(detection.found.segmentation, np.arange(unsure.size) > 0, unsure)
+        return cls(detection.found.segmentation, np.arange(unsure.size) > 0, unsure, open_edges)
+
+    def edges(self, places: Places, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Whether a circle (source,) goes beyond the mosaic, and whether beyond an edge of the window where the sky goes on."""
+        y, x, (ny, nx) = places.y, places.x, self.segmentation.shape
+        beyond = np.stack([y - radius < -0.5, y + radius > ny - 0.5, x - radius < -0.5, x + radius > nx - 0.5])
+        is_open = np.array(self.open_edges)
+        return beyond[~is_open].any(axis=0), beyond[is_open].any(axis=0)
 
     def at(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
         """(source,) number of the object at positions in window pixels."""
@@ -182,6 +192,10 @@ class _Objects:
             for centre, size in zip((y, x), self.segmentation.shape, strict=True)
         )
         return self.segmentation[rows, cols]
+
+    def cells(self, places: Places, radius: np.ndarray) -> Cells:
+        """Cells that hold circles of `radius` (source,)."""
+        return Cells.around(places, self.segmentation, radius.max(), ~self.edges(places, radius)[1])
 
 
 def _radii(
@@ -194,11 +208,12 @@ def _radii(
     radius, reach = kron_radii(clean, places.y, places.x, pixel_scale)
     half_light = half_light_radii(clean, places.y, places.x, radius)
     disturbed = labels_near(places, reach, objects.segmentation, objects.known)
-    disturbed |= pixels_near(places, reach, mask) | _leaves(places, reach, mask.shape)
+    disturbed |= pixels_near(places, reach, mask) | objects.edges(places, reach)[0]
     again = np.flatnonzero(disturbed)
-    for some in batches(np.full(again.size, aperture_limits_px(pixel_scale)[1])):
+    largest = np.full(again.size, aperture_limits_px(pixel_scale)[1])
+    for some in batches(largest):
         some = again[some]
-        cells = Cells.around(places[some], objects.segmentation, aperture_limits_px(pixel_scale)[1])
+        cells = objects.cells(places[some], largest[: some.size])
         _, (image,) = cells.replace(cells.cut(mask, True), cells.cut(clean, 0))
         image = cells.stack(image)
         radius[some], further = kron_radii(image, cells.y, cells.x, pixel_scale)
@@ -207,33 +222,19 @@ def _radii(
     return radius, half_light, reach
 
 
-def _leaves(places: Places, radius: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """(source,) True where the circle goes beyond the window."""
-    return _edge_flags(places, radius, shape, (False, False, False, False)) != 0
+def _fluxes(
+    pixels: BandPixels, objects: _Objects, places: Places, radii: np.ndarray, sigma: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fluxes and errors (2 * aperture, band, source) in the apertures `radii` (aperture, source), and flag bits (source,).
 
-
-def _edge_flags(
-    places: Places, radius: np.ndarray, shape: tuple[int, int], open_edges: tuple[bool, bool, bool, bool]
-) -> np.ndarray:
-    """(source,) ``edge`` where the aperture leaves the mosaic, ``truncated`` where it only leaves the window."""
-    y, x = places.y, places.x
-    beyond = [y - radius < -0.5, y + radius > shape[0] - 0.5, x - radius < -0.5, x + radius > shape[1] - 0.5]
-    flags = np.zeros(y.size, np.int32)
-    for outside, is_open in zip(beyond, open_edges, strict=True):
-        flags[outside] |= flag_value("truncated" if is_open else "edge")
-    return flags
-
-
-def _fluxes(pixels: BandPixels, objects: _Objects, places: Places, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fluxes and errors (2 * aperture, band, source) in the apertures `radii` (aperture, source), and flag bits (source,)."""
+    `sigma` (source,) is that of a Gaussian with as much light inside as the source, all in pixels.
+    """
     y, x, outer = places.y, places.x, radii.max(axis=0)
     fluxes = np.full((2 * len(radii), len(pixels.image), y.size), np.nan)
     flags = np.zeros(y.size, np.int32)
     if y.size == 0:
         return fluxes, flags
-    disturbed = labels_near(places, outer, objects.segmentation, objects.known) | _leaves(
-        places, outer, objects.segmentation.shape
-    )
+    disturbed = labels_near(places, outer, objects.segmentation, objects.known) | np.any(objects.edges(places, outer), axis=0)
     layers = [_Layers.of(pixels, band) for band in range(len(pixels.image))]
     for band, layer in enumerate(layers):
         for number, radius in enumerate(radii):
@@ -245,9 +246,9 @@ def _fluxes(pixels: BandPixels, objects: _Objects, places: Places, radii: np.nda
     again = np.flatnonzero(disturbed)
     for some in batches(outer[again]):
         some = again[some]
-        cells = Cells.around(places[some], objects.segmentation, outer[some].max())
+        cells = objects.cells(places[some], outer[some])
         for band, layer in enumerate(layers):
-            fluxes[:, band, some], bits = _replaced_fluxes(layer, cells, radii[:, some])
+            fluxes[:, band, some], bits = _replaced_fluxes(layer, cells, radii[:, some], sigma[some])
             flags[some] |= bits
     return fluxes, flags
 
@@ -269,11 +270,11 @@ class _Layers:
         return cls(image, rms, bad, pixels.masked[band], pixels.saturated[band])
 
 
-def _replaced_fluxes(layers: _Layers, cells: Cells, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _replaced_fluxes(layers: _Layers, cells: Cells, radii: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fluxes and errors (2 * aperture, source) in `radii` (aperture, source), and flag bits (source,).
 
     Bad pixels without a mirror image are left out, and the flux is scaled by the share of a Gaussian source's light that is lost;
-    NaN where that is too much.
+    NaN where that is too much. What lies beyond the window, where the sky goes on, is taken to be as bright as the rest.
     """
     bad = cells.cut(layers.bad, True)
     mirrored, (values, noise) = cells.replace(bad, cells.cut(layers.image, np.nan), cells.cut(layers.rms, np.nan))
@@ -284,12 +285,14 @@ def _replaced_fluxes(layers: _Layers, cells: Cells, radii: np.ndarray) -> tuple[
     fluxes, flags = np.concatenate(sums), np.zeros(cells.y.size, np.int32)
     if not bad.any():
         return fluxes, flags
-    lost = cells.stack((bad & ~mirrored).astype(np.float32))
+    lost = cells.stack((bad & ~mirrored & ~cells.unseen).astype(np.float32))
+    unseen = cells.stack(cells.unseen.astype(np.float32))
     masked = cells.cut(layers.masked, False)
     on_user, on_gap = (cells.stack(bits.astype(np.float32)) for bits in (bad & masked, bad & ~masked & ~cells.outside))
+    weight = cells.stack(cells.weight(sigma))
     for number, radius in enumerate(radii):
-        weight = cells.stack(cells.weight(radius / _RADIUS_PER_SIGMA))
         share = 1 - disc_sums(lost * weight, cells.y, cells.x, radius) / disc_sums(weight, cells.y, cells.x, radius)
+        share *= 1 - disc_sums(unseen, cells.y, cells.x, radius) / (np.pi * radius**2)
         fluxes[2 * number : 2 * number + 2] *= np.where(share >= _LEAST_LIGHT, 1 / np.maximum(share, _LEAST_LIGHT), np.nan)
         by_user, by_gap = (disc_sums(bits, cells.y, cells.x, radius) > 0 for bits in (on_user, on_gap))
         some = share > 0
