@@ -205,7 +205,8 @@ def _ids(table: pa.Table, name: str, where: str) -> np.ndarray:
     values = array_of_column(table[name], name)
     if values.ndim != 1:
         raise InputError(f"{where}: column {name!r} has several values per row, expected ids: name another in detection.id")
-    missing = np.flatnonzero(np.ma.getmaskarray(values) | (values != values))
+    plain = np.ma.getdata(values)
+    missing = np.flatnonzero(np.ma.getmaskarray(values) | (plain != plain))
     if missing.size:
         raise InputError(
             f"{where}: {missing.size} rows have no {name!r}, the first is row {missing[0]} (counted from 0): fill them"
