@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,11 +21,16 @@ MOC_ORDER = 16
 """Cells of 3.2 arcsec along the borders."""
 EDGE_POINTS = 16
 """Points along each side of a rectangle of pixels, to follow its curvature on the sky."""
+MAX_REACH_DEG = 20
+"""Larger mosaics are cut into pieces that reach less far from their middle."""
 
 Window = tuple[int, int, int, int]
 """y0, y1, x0, x1 of a rectangle of pixels, half-open."""
 
 _SQUARE_PX = 64
+_MAX_CUTS = 32
+_BASE_CELL_DEG = 58.6
+_SAME_POINT_DEG = 1e-9
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,12 @@ class Footprint:
     nx: int
     not_searched: tuple[Window, ...] = ()
     """Rectangles of pixels that were not searched: tiles that failed, blocks without data."""
+
+    @property
+    def moc_order(self) -> int:
+        """Order of the largest HEALPix cells that are no larger than the pixels of the reference point."""
+        pixel_deg = float(np.sqrt(self.wcs.celestial.proj_plane_pixel_area().to_value("deg2")))
+        return int(np.clip(np.ceil(np.log2(_BASE_CELL_DEG / pixel_deg)), 0, 29))
 
     def depth_arcsec(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Distances (n,) of pixel positions from the nearest border or part that was not searched, arcsec; negative outside.
@@ -66,37 +79,61 @@ class Footprint:
         return unit_vectors(*self.wcs.celestial.all_pix2world(x, y, 0))
 
     def outline(self, window: Window | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Ra and dec in degrees around the mosaic, or around a window of it."""
+        """Ra and dec in degrees around the mosaic, or around a window of it; NaN off the sky, as the corners of all-sky maps."""
         y0, y1, x0, x1 = window or (0, self.ny, 0, self.nx)
         step = np.arange(EDGE_POINTS) / EDGE_POINTS
         y = np.concatenate([np.full(EDGE_POINTS, y0), y0 + (y1 - y0) * step, np.full(EDGE_POINTS, y1), y1 + (y0 - y1) * step])
         x = np.concatenate([x0 + (x1 - x0) * step, np.full(EDGE_POINTS, x1), x1 + (x0 - x1) * step, np.full(EDGE_POINTS, x0)])
         ra, dec = self.wcs.celestial.all_pix2world(x - 0.5, y - 0.5, 0)
-        on_sky = np.isfinite(ra) & np.isfinite(dec)  # the corners of all-sky projections are not
-        return ra[on_sky], dec[on_sky]
+        return ra, dec
+
+    def outlines(self, window: Window | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Ra and dec in degrees around pieces of the mosaic, or of a window of it, that are small on the sky and lie on it.
+
+        A mosaic of some degrees is one piece. A zone around the sky has no inside, and an all-sky map is cut at its border.
+        """
+        y0, y1, x0, x1 = window = window or (0, self.ny, 0, self.nx)
+        ra, dec = self.outline(window)
+        border = unit_vectors(ra, dec)
+        middle = self._vectors((y0 + y1 - 1) / 2, (x0 + x1 - 1) / 2)
+        reach_deg = separation_deg(middle, border).max()  # NaN where something is off the sky
+        if not reach_deg <= MAX_REACH_DEG and max(y1 - y0, x1 - x0) > max(self.ny, self.nx) / _MAX_CUTS:
+            rows = [(y0, (y0 + y1) // 2), ((y0 + y1) // 2, y1)] if y1 - y0 >= x1 - x0 else [(y0, y1)]
+            cols = [(x0, (x0 + x1) // 2), ((x0 + x1) // 2, x1)] if x1 - x0 >= y1 - y0 else [(x0, x1)]
+            for row, col in product(rows, cols):
+                yield from self.outlines((*row, *col))
+            return
+        moves = np.isfinite(ra) & ~(separation_deg(border, np.roll(border, 1, axis=0)) < _SAME_POINT_DEG)
+        if moves.sum() >= 3:
+            yield ra[moves], dec[moves]
 
 
 def coverage_moc(footprints: Iterable[Footprint], order: int = MOC_ORDER) -> MOC:
     """MOC of the sky that at least one mosaic has searched.
 
-    Cells cut by the border of a mosaic are inside, cells cut by that of a part that was not searched are outside.
+    Cells cut by the border of a mosaic are inside, cells cut by that of a part that was not searched are outside. They are about
+    as large as the mosaic's pixels if those are larger than the cells of `order`.
     """
     from mocpy import MOC
 
     total = MOC.new_empty(max_depth=order)
     for footprint in footprints:
-        searched = _polygons_moc([footprint.outline()], order)
-        missing = _polygons_moc([footprint.outline(window) for window in merge_windows(footprint.not_searched)], order)
+        cells = min(order, footprint.moc_order)
+        searched = _polygons_moc(footprint.outlines(), cells)
+        gaps = (footprint.outlines(window) for window in merge_windows(footprint.not_searched))
+        missing = _polygons_moc(chain.from_iterable(gaps), cells)
         total = total.union(searched.difference(missing))
     return total
 
 
-def _polygons_moc(outlines: Sequence[tuple[np.ndarray, np.ndarray]], order: int) -> MOC:
+def _polygons_moc(outlines: Iterable[tuple[np.ndarray, np.ndarray]], order: int) -> MOC:
     """MOC of the sky inside any of the outlines (ra, dec); the smaller side of each."""
     from mocpy import MOC
 
-    vertices = [angles for ra, dec in outlines for angles in (np.mod(ra, 360), dec)]
-    mocs = MOC.from_polygons(vertices, max_depth=order, n_threads=1) if vertices else []
+    by_size = defaultdict(list)  # mocpy takes polygons of equal size at once
+    for ra, dec in outlines:
+        by_size[len(ra)] += [np.mod(ra, 360), dec]
+    mocs = [moc for vertices in by_size.values() for moc in MOC.from_polygons(vertices, max_depth=order, n_threads=1)]
     empty = MOC.new_empty(max_depth=order)
     return empty.union(*mocs) if mocs else empty
 

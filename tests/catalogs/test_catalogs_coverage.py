@@ -56,9 +56,37 @@ def test_coverage_moc__same_bytes_every_time(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_footprint__outline_leaves_out_corners_off_the_sky():
-    ra, dec = footprint(0, 0, projection="AIT", scale=3600, ny=200, nx=400).outline()
-    assert np.isfinite(ra).all() and np.isfinite(dec).all()
+def all_sky(projection, ny, nx, crpix_y):
+    place = footprint(180, 0, projection=projection, scale=3600, ny=ny, nx=nx)
+    place.wcs.wcs.crpix = [nx / 2 + 0.5, crpix_y]
+    return place
+
+
+@pytest.mark.parametrize(
+    ("place", "dec_limits"),
+    [
+        (all_sky("CAR", 20, 360, -29.5), (30, 50)),  # a zone all around the sky, which has no inside
+        (all_sky("CAR", 30, 90, -59.5), (60, 90)),  # up to the pole, which is a whole row of pixels
+        (all_sky("CAR", 180, 360, 90.5), (-90, 90)),
+        (all_sky("AIT", 200, 400, 100.5), (-90, 90)),  # its corners are off the sky
+    ],
+)
+def test_coverage_moc__maps_larger_than_half_the_sky(place, dec_limits):
+    rng = np.random.default_rng(1)
+    ra, dec = rng.uniform(0, 360, 3000), np.degrees(np.arcsin(rng.uniform(-1, 1, 3000)))
+    expected = (dec > dec_limits[0]) & (dec < dec_limits[1]) & (np.abs(ra - 180) < place.nx / 2)
+    gap = np.min([np.abs(dec - limit) for limit in dec_limits if abs(limit) < 90] + [np.full(3000, 90.0)], axis=0)
+    aside = np.abs(np.abs(ra - 180) - place.nx / 2) * np.cos(np.radians(dec)) if place.nx < 360 else 90.0
+    clear = np.minimum(gap, aside) > 2.5
+    found = coverage_moc([place]).contains_lonlat(ra * u.deg, dec * u.deg)
+    assert np.array_equal(found[clear], expected[clear])
+
+
+def test_coverage_moc__pole_inside_and_the_wrap_of_right_ascension():
+    pole, wrap = footprint(77.0, 89.98), footprint(359.99, 40.0)
+    moc = coverage_moc([pole, wrap])
+    places = [(0, 90), (123, 89.95), (0.05, 40.0), (359.95, 40.0), (0, -90), (180, 40), (257, 89.5)]
+    assert [bool(moc.contains_lonlat(ra * u.deg, dec * u.deg)[0]) for ra, dec in places] == [True] * 4 + [False] * 3
 
 
 def test_footprint__depth():
