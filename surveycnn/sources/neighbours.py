@@ -110,6 +110,38 @@ class Cells:
         return cells.reshape(-1, cells.shape[2])
 
 
+@dataclass(frozen=True)
+class Objects:
+    """Whose light the pixels of a detection image hold."""
+
+    segmentation: np.ndarray
+    """(y, x) int32, 0 = nobody's."""
+    known: np.ndarray
+    """(1 + object,) bool, False for number 0."""
+    unsure: np.ndarray
+    """(1 + object,) bool, True for objects that another window might show otherwise."""
+    open_edges: tuple[bool, bool, bool, bool]
+
+    def edges(self, places: Places, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Whether a circle (source,) goes beyond the mosaic, and whether beyond an edge of the window where the sky goes on."""
+        y, x, (ny, nx) = places.y, places.x, self.segmentation.shape
+        beyond = np.stack([y - radius < -0.5, y + radius > ny - 0.5, x - radius < -0.5, x + radius > nx - 0.5])
+        is_open = np.array(self.open_edges)
+        return beyond[~is_open].any(axis=0), beyond[is_open].any(axis=0)
+
+    def at(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """(source,) number of the object at positions in window pixels."""
+        rows, cols = (
+            np.clip(np.floor(centre + 0.5).astype(np.int64), 0, size - 1)
+            for centre, size in zip((y, x), self.segmentation.shape, strict=True)
+        )
+        return self.segmentation[rows, cols]
+
+    def cells(self, places: Places, radius: np.ndarray) -> Cells:
+        """Cells that hold circles of `radius` (source,)."""
+        return Cells.around(places, self.segmentation, radius.max(), ~self.edges(places, radius)[1])
+
+
 def _raveled(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Index (source, row, col) into a raveled array of `shape`, of the nearest pixel within it, and which lie outside."""
     inside_y, inside_x = ((0 <= index) & (index < size) for index, size in zip((rows, cols), shape, strict=True))
