@@ -28,7 +28,7 @@ Window = tuple[int, int, int, int]
 """y0, y1, x0, x1 of a rectangle of pixels, half-open."""
 
 _SQUARE_PX = 64
-_MAX_CUTS = 32
+_MAX_CUTS = 64
 _BASE_CELL_DEG = 58.6
 _SAME_POINT_DEG = 1e-9
 
