@@ -33,6 +33,7 @@ def plan_overview(plan: Plan, status: RunStatus) -> dict[str, Any]:
         "name": plan.config.name,
         "output": str(plan.config.output_path),
         "work_dir": str(plan.config.work_path),
+        "catalog": plan.config.detection.catalog,
         "mosaics": [
             {
                 "id": mosaic.id,
@@ -71,21 +72,17 @@ def _plan_text(record: dict[str, Any]) -> str:
     lines = [f"survey {record['name']} -> {record['output']} (work in {record['work_dir']})"]
     for mosaic in record["mosaics"]:
         ny, nx = mosaic["shape"]
+        sources = f"detection in {' '.join(mosaic['detection_bands'])}"
+        if "sources" in mosaic:
+            sources = f"{mosaic['sources']} sources of {record['catalog']}"
         lines.append(
             f"mosaic {mosaic['id']}: {ny} x {nx} px of {mosaic['pixel_scale_arcsec']} arcsec, {mosaic['tiles']} tiles, "
-            f"bands {' '.join(mosaic['bands'])}, "
-            + (
-                f"{mosaic['sources']} given sources"
-                if "sources" in mosaic
-                else f"detection in {' '.join(mosaic['detection_bands'])}"
-            )
-            + ", "
-            f"models {' '.join(mosaic['models'])}"
+            f"bands {' '.join(mosaic['bands'])}, {sources}, models {' '.join(mosaic['models'])}"
         )
-    sources = "not known yet" if record["sources"] is None else record["sources"]
+    n_sources = "not known yet" if record["sources"] is None else record["sources"]
     of_limit = f" of {_size(limit)}" if limit else ""
     lines += [
-        f"tiles: {record['tiles']}, to do {record['tiles_todo']}; sources: {sources}",
+        f"tiles: {record['tiles']}, to do {record['tiles_todo']}; sources: {n_sources}",
         f"input files: {_size(record['bytes_read'])}; chunk store before compression: {_size(record['bytes_stored'])}",
         f"cluster {cluster['name']}: {cluster['workers']} workers with {cluster['threads_per_worker']} threads; "
         f"memory per worker about {_size(record['worker_memory_bytes'])}{of_limit}; on a GPU about "

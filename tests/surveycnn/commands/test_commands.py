@@ -71,6 +71,20 @@ def test_plan__as_json_is_alone_on_stdout(sky, small_run, capsys):
     assert record["worker_memory_bytes"] > record["worker_device_memory_bytes"] > 0
 
 
+def test_plan__of_given_sources_and_a_manifest(sky, tmp_path, capsys):
+    lines = ["mosaic,band,path", *(f"east,{band},{sky / band}.fits" for band in "gri")]
+    (tmp_path / "m.csv").write_text("\n".join(lines))
+    Table({"ra": [150.0, 150.001, 10.0], "dec": [2.0, 2.001, 10.0]}).write(tmp_path / "s.csv")
+    changes = [f"output={tmp_path / 'out'}", f"mosaics={tmp_path / 'm.csv'}", f"detection.catalog={tmp_path / 's.csv'}"]
+    arguments = ["plan", str(sky / "survey.yaml"), *(part for change in changes for part in ("--set", change))]
+    text = out(capsys, *arguments)
+    assert f"mosaic east: 448 x 512 px of 0.2 arcsec, 4 tiles, bands g r i, 2 sources of {tmp_path / 's.csv'}" in text
+    assert "tiles: 4, to do 4; sources: 2\n" in text
+    assert f"1 of 3 sources of {tmp_path / 's.csv'} lie on no mosaic and are left out" in text
+    record = json.loads(out(capsys, *arguments, "--json"))
+    assert (record["sources"], record["mosaics"][0]["sources"]) == (2, 2)
+
+
 @pytest.mark.parametrize("where", ["", "work"])
 def test_status__counts_tiles_by_state(small_run, capsys, where):
     record = json.loads(out(capsys, "status", str(small_run / where), "--json"))
