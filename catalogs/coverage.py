@@ -130,7 +130,7 @@ def _polygons_moc(outlines: Iterable[tuple[np.ndarray, np.ndarray]], order: int)
     """MOC of the sky inside any of the outlines (ra, dec); the smaller side of each."""
     from mocpy import MOC
 
-    by_size = defaultdict(list)  # mocpy takes polygons of equal size at once
+    by_size: defaultdict[int, list[np.ndarray]] = defaultdict(list)  # mocpy takes polygons of equal size at once
     for ra, dec in outlines:
         by_size[len(ra)] += [np.mod(ra, 360), dec]
     mocs = [moc for vertices in by_size.values() for moc in MOC.from_polygons(vertices, max_depth=order, n_threads=1)]

@@ -85,9 +85,8 @@ def _mosaic_numbers(mosaic: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Names of the mosaics, sorted, and the number (n,) of each row's."""
     encoded = pa.array(mosaic, pa.string()).dictionary_encode()
     names = encoded.dictionary.to_pylist()
-    ordered = sorted(names)
-    position = np.array([ordered.index(name) for name in names], dtype=np.int64)
-    return ordered, position[encoded.indices.to_numpy()]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    return [names[number] for number in order], np.argsort(order)[encoded.indices.to_numpy()]
 
 
 def _lacks_pixels(flags: np.ndarray) -> np.ndarray:
