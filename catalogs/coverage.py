@@ -57,10 +57,11 @@ class Footprint:
         """
         place = self._vectors(y, x)
         inside = np.clip(y, -0.5, self.ny - 0.5), np.clip(x, -0.5, self.nx - 0.5)
+        borders: list[tuple[np.ndarray | float, np.ndarray | float]]
         borders = [(-0.5, x), (self.ny - 0.5, x), (y, -0.5), (y, self.nx - 0.5)]
         depth = np.full(np.shape(y), 180.0)
-        for foot in (*borders, *self._gaps(y, x)):
-            depth = np.fmin(depth, separation_deg(place, self._vectors(*foot)))  # fmin: a border may be off the sky
+        for foot_y, foot_x in chain(borders, self._gaps(y, x)):
+            depth = np.fmin(depth, separation_deg(place, self._vectors(foot_y, foot_x)))  # fmin: a border may be off the sky
         is_inside = (inside[0] == y) & (inside[1] == x)
         return 3600 * np.where(is_inside, depth, -separation_deg(place, self._vectors(*inside)))
 
