@@ -12,13 +12,21 @@ import numpy as np
 GRID_PER_PX = 8192
 """Centroids are multiples of 1 / 8192 px (1.2e-4 px): a power of two, so that sums with whole pixels do not round."""
 
+CENTROID_REACH = 6
+"""No pixel farther from a centroid than so many sigma of the window counts: patches of 4, and 2 from the peak."""
+
 _MAX_STEPS = 50
 _TOLERANCE_PX = 2e-4
 _BATCH_PIXELS = 4_000_000
 
 
 def windowed_centroids(
-    image: np.ndarray, peak_y: np.ndarray, peak_x: np.ndarray, sigma_px: float
+    image: np.ndarray,
+    peak_y: np.ndarray,
+    peak_x: np.ndarray,
+    sigma_px: float,
+    mask: np.ndarray | None = None,
+    segmentation: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Centroids under a Gaussian of `sigma_px` that is moved until it sits on them.
 
@@ -28,6 +36,11 @@ def windowed_centroids(
         (y, x), 0 where there is no data.
     peak_y, peak_x
         (source,) pixels from which to start.
+    mask
+        (y, x) bool, True where there is no data. These pixels, those beyond the image, and their mirror images through the peak
+        are left out, so that what is missing does not push the centroid to the other side.
+    segmentation
+        (y, x) int, numbers of the objects that pixels belong to, 0 = none; pixels of others than the peak's are left out so too.
 
     Returns
     -------
@@ -37,17 +50,29 @@ def windowed_centroids(
         (source,) bool.
     """
     reach = int(np.ceil(4 * sigma_px))
-    width = 2 * reach + 1
-    padded = np.pad(image, reach)
-    patches = np.lib.stride_tricks.sliding_window_view(padded, (width, width))
-    batch = max(_BATCH_PIXELS // width**2, 1)
+    patches = _patches(image, reach, 0)
+    masks = None if mask is None else _patches(mask, reach, True)
+    labels = None if segmentation is None else _patches(segmentation, reach, 0)
+    batch = max(_BATCH_PIXELS // (2 * reach + 1) ** 2, 1)
     offsets = np.zeros((2, peak_y.size))
     converged = np.zeros(peak_y.size, bool)
     for start in range(0, peak_y.size, batch):
         some = slice(start, start + batch)
-        patch = patches[peak_y[some], peak_x[some]].astype(np.float64)
+        rows, cols = peak_y[some], peak_x[some]
+        patch = patches[rows, cols].astype(np.float64)
+        bad = np.zeros(patch.shape, bool) if masks is None else masks[rows, cols]
+        if labels is not None:
+            label = labels[rows, cols]
+            bad |= (label != 0) & (label != label[:, reach, reach][:, None, None])
+        patch[bad | bad[:, ::-1, ::-1]] = 0
         offsets[:, some], converged[some] = _offsets(patch, sigma_px)
     return peak_y + on_grid(offsets[0]), peak_x + on_grid(offsets[1]), converged
+
+
+def _patches(image: np.ndarray, reach: int, outside: int | bool) -> np.ndarray:
+    """(y, x, row, col) view of the squares of half width `reach` around all pixels, `outside` beyond the edges."""
+    padded = np.pad(image, reach, constant_values=outside)
+    return np.lib.stride_tricks.sliding_window_view(padded, (2 * reach + 1, 2 * reach + 1))
 
 
 def on_grid(position: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from surveycnn.catalogs.flags import flag_value, has_flag
-from surveycnn.sources.centroid import on_grid, windowed_centroids
+from surveycnn.sources.centroid import CENTROID_REACH, on_grid, windowed_centroids
 from surveycnn.sources.detect import Detections
 from surveycnn.sources.fluxes import aperture_fluxes
 from surveycnn.sources.kron import aperture_limits_px, half_light_radii, kron_radii
@@ -139,16 +139,17 @@ def measure_sources(
     objects = _objects(detection, pixels.open_edges)
     own = objects.at(y, x)
     flags = flags.astype(np.int32)
+    sigma_px = float(np.clip(CENTROID_SIGMA_ARCSEC / pixels.pixel_scale, 1.0, 4.0))
     if recentre:
-        sigma_px = float(np.clip(CENTROID_SIGMA_ARCSEC / pixels.pixel_scale, 1.0, 4.0))
-        y, x, converged = windowed_centroids(clean, y, x, sigma_px)
+        y, x, converged = windowed_centroids(clean, y, x, sigma_px, detection.mask, objects.segmentation)
         flags[~converged] |= flag_value("no_centroid")
     else:
         y, x = on_grid(y), on_grid(x)
     places = Places(y, x, own)
     radius, half_light, reach = _radii(clean, detection.mask, objects, places, pixels.pixel_scale)
     fixed = np.full(y.size, aperture_arcsec / 2 / pixels.pixel_scale)
-    flags[labels_near(places, np.maximum(reach, fixed), objects.segmentation, objects.unsure)] |= flag_value("truncated")
+    reach = np.maximum(np.maximum(reach, fixed), CENTROID_REACH * sigma_px)
+    flags[labels_near(places, reach, objects.segmentation, objects.unsure)] |= flag_value("truncated")
     for outside, name in zip(objects.edges(places, np.maximum(radius, fixed)), ("edge", "truncated"), strict=True):
         flags[outside] |= flag_value(name)
     sigma = np.maximum(np.where(np.isfinite(half_light), half_light, radius / 2) / _HALF_LIGHT_PER_SIGMA, _LEAST_SIGMA_PX)

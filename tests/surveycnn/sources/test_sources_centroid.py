@@ -45,3 +45,36 @@ def test_windowed_centroids__do_not_walk_to_a_brighter_neighbour(gaussian):
 def test_windowed_centroids__none():
     y, x, converged = windowed_centroids(np.zeros((9, 9), np.float32), np.zeros(0, np.int64), np.zeros(0, np.int64), 1.0)
     assert y.shape == x.shape == converged.shape == (0,)
+
+
+def test_windowed_centroids__what_is_missing_does_not_push_them(gaussian):
+    image, mask = np.zeros((60, 60)), np.zeros((60, 60), bool)
+    gaussian(image, 30.2, 29.9, 1e4, 2)
+    mask[:, 32:] = True
+    image[mask] = 0
+    peak = np.array([30]), np.array([30])
+    y, x, converged = windowed_centroids(image, *peak, 1.5, mask)
+    assert converged.all() and np.hypot(y[0] - 30.2, x[0] - 29.9) < 0.1
+    y, x, _ = windowed_centroids(image, *peak, 1.5)
+    assert np.hypot(y[0] - 30.2, x[0] - 29.9) > 0.2
+
+
+def test_windowed_centroids__the_corner_of_the_image(gaussian):
+    image = np.zeros((40, 40))
+    gaussian(image, 0.3, 0.2, 1e4, 2)
+    corner = np.array([0]), np.array([0])
+    y, x, converged = windowed_centroids(image, *corner, 1.5, np.zeros(image.shape, bool))
+    assert converged.all() and (y[0], x[0]) == (0, 0)
+
+
+def test_windowed_centroids__neighbours_do_not_pull_them(gaussian):
+    image = np.zeros((60, 60))
+    gaussian(image, 30.2, 29.9, 1e4, 1.8)
+    gaussian(image, 31, 37, 3e4, 1.8)
+    segmentation = np.ones(image.shape, np.int32)
+    segmentation[:, 34:] = 2
+    peak = np.array([30]), np.array([30])
+    y, x, _ = windowed_centroids(image, *peak, 1.5, None, segmentation)
+    pulled_y, pulled_x, _ = windowed_centroids(image, *peak, 1.5)
+    assert np.hypot(y[0] - 30.2, x[0] - 29.9) < 0.5 * np.hypot(pulled_y[0] - 30.2, pulled_x[0] - 29.9)
+    assert np.hypot(y[0] - 30.2, x[0] - 29.9) < 0.15

@@ -113,6 +113,77 @@ def test_measure_sources__edge_of_the_mosaic_and_of_the_coverage(gaussian):
     assert decode_flags(inside.flags[0]) == ["truncated"]
 
 
+def test_measure_sources__corner_of_the_coverage(gaussian):
+    """A source of which three quarters are not seen has a flux of the right size, on the mosaic's corner and on a band's."""
+    image = one_source(gaussian, y=0.3, x=0.2, flux=1e4)
+    found = measure(image, peaks=[(0, 0)])
+    assert decode_flags(found.flags[0]) == ["edge"]
+    np.testing.assert_allclose(found.flux[:, 0], [1e4, 2e4], rtol=0.2)
+    image = one_source(gaussian, flux=1e4)
+    image[:, 51:] = np.nan
+    image[:, :, 51:] = np.nan
+    found = measure(image, peaks=[(50, 50)])
+    assert decode_flags(found.flags[0]) == ["masked", "edge"]
+    np.testing.assert_allclose(found.flux[:, 0], [1e4, 2e4], rtol=0.2)
+    assert np.isfinite([found.flux_aper[:, 0], found.flux_err[:, 0]]).all()
+
+
+@pytest.mark.parametrize("hole", [(48, 53, 55, 58), (0, 100, 52, 54), (0, 100, 53, 100), (50, 51, 49, 50)])
+def test_measure_sources__masked_wing_or_core(gaussian, hole):
+    """A wing takes its mirror image's light; a core that has none is made up for by the light of a Gaussian."""
+    image = one_source(gaussian, flux=1e5, y=50.3, x=50.1)
+    masked = np.zeros(image.shape, bool)
+    masked[0, hole[0] : hole[1], hole[2] : hole[3]] = True
+    found = measure(image, masked=masked, peaks=[(50, 50)], bands=[1])
+    assert decode_flags(found.flags[0]) == ["masked"]
+    np.testing.assert_allclose(found.flux[0, 0] / found.flux[1, 0], 0.5, rtol=0.04)
+    np.testing.assert_allclose(found.flux_aper[0, 0] / found.flux_aper[1, 0], 0.5, rtol=0.04)
+
+
+def test_measure_sources__masked_core_is_no_measurement(gaussian):
+    image = one_source(gaussian, flux=1e5)
+    masked = np.zeros(image.shape, bool)
+    masked[0, 47:54, 46:54] = True
+    found = measure(image, masked=masked, peaks=[(50, 50)], bands=[1])
+    assert decode_flags(found.flags[0]) == ["masked", "missing_band"]
+    assert np.isnan(found.flux[0, 0]) and np.isfinite(found.flux[1, 0])
+
+
+def test_measure_sources__saturated_inside_an_aperture_alone(gaussian):
+    image = one_source(gaussian)
+    radius = measure(image, peaks=[(50, 50)]).kron_radius_px[0]
+    for distance, expected in ((0, ["saturated"]), (int(radius) - 1, ["saturated"]), (int(radius) + 3, [])):
+        saturated = np.zeros(image.shape, bool)
+        saturated[1, 50, 50 + distance] = True
+        found = measure(image, saturated=saturated, peaks=[(50, 50)])
+        assert decode_flags(found.flags[0]) == expected
+    np.testing.assert_allclose(found.flux[:, 0], [1000, 2000], rtol=0.02)
+
+
+@pytest.mark.parametrize("sigma", [2.0, 3.0])
+@pytest.mark.parametrize("aperture_arcsec", [1.5, 2.0, 4.0])
+def test_measure_sources__fixed_aperture_of_a_gaussian(gaussian, sigma, aperture_arcsec):
+    found = measure(one_source(gaussian, flux=1e5, sigma=sigma), peaks=[(50, 50)], aperture_arcsec=aperture_arcsec)
+    radius = aperture_arcsec / 2 / SCALE
+    inside = 1e5 * (1 - np.exp(-(radius**2) / (2 * sigma**2)))
+    np.testing.assert_allclose(found.flux_aper[:, 0], [inside, 2 * inside], rtol=0.02)
+    np.testing.assert_allclose(found.flux_aper_err[:, 0], np.sqrt(np.pi) * radius, rtol=1e-6)
+
+
+def test_measure_sources__at_given_positions(gaussian):
+    image = one_source(gaussian, flux=1e5)
+    centred = measure(image, peaks=[(50, 50)])
+    given_y, given_x = np.array([50.2, 54.2]), np.array([49.7, 49.7])
+    significance, mask = detection_image(image.astype(np.float32), np.ones(image.shape, np.float32), [0, 1])
+    pixels = Pixels.unmasked(image.astype(np.float32), np.ones(image.shape, np.float32), SCALE)
+    flags = np.array([0, 2], np.int32)
+    got = measure_sources(pixels, DetectionImage(significance, mask), given_y, given_x, flags, recentre=False)
+    np.testing.assert_allclose([got.y, got.x], [given_y, given_x], atol=1 / 8192)
+    assert got.flux_aper[0, 0] == pytest.approx(centred.flux_aper[0, 0], rel=1e-3)
+    assert got.flux_aper[0, 1] < 0.6 * got.flux_aper[0, 0]
+    assert got.flags.tolist() == [0, 2]
+
+
 def test_measure_sources__no_centroid_and_flags_that_were_set(gaussian):
     image = np.full((2, 40, 40), -1.0)
     found = measure(image, peaks=[(20, 20)], flags=np.array([2], np.int32))
