@@ -138,6 +138,13 @@ class DetectionConfig(Strict):
     id: str | None = None
     """Column of the catalog that is kept as `input_id`; None takes a column of a customary name, or else numbers the rows."""
 
+    @model_validator(mode="after")
+    def _columns_of_a_catalog(self) -> DetectionConfig:
+        named = [key for key in ("ra", "dec", "id") if getattr(self, key) != type(self).model_fields[key].default]
+        if named and self.catalog is None:
+            raise ValueError(f"{' and '.join(named)} name columns of detection.catalog, which is not given: add it")
+        return self
+
 
 class PhotometryConfig(Strict):
     """How fluxes are measured."""

@@ -56,6 +56,10 @@ def test_load_config__keeps_urls_and_model_names(tmp_path):
             {"mosaics": [{"id": "m1", "images": [{"band": "g", "path": "a", "weight": "w", "rms": "r"}]}]},
             r"give one of weight, variance and rms, found weight and rms",
         ),
+        (
+            {"detection": {"id": "ID", "ra": "RA"}},
+            r"key 'detection': ra and id name columns of detection.catalog, which is not given",
+        ),
         ({"formats": ["csv"]}, r"key 'formats\[0\]': .*'hats', 'zarr' or 'fits' \(found 'csv'\)"),
         ({"engine": {"batch_size": 0}}, r"key 'engine.batch_size"),
     ],
