@@ -12,6 +12,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from surveycnn.catalogs.regions import separation_deg, unit_vectors
+from surveycnn.sky.wcs import sky_positions
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -77,7 +78,7 @@ class Footprint:
     def _vectors(self, y: np.ndarray | float, x: np.ndarray | float) -> np.ndarray:
         """Unit vectors (n, 3) of pixel positions; NaN off the sky."""
         x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
-        return unit_vectors(*self.wcs.celestial.all_pix2world(x, y, 0))
+        return unit_vectors(*sky_positions(self.wcs, x, y))
 
     def outline(self, window: Window | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Ra and dec in degrees around the mosaic, or around a window of it; NaN off the sky, as the corners of all-sky maps."""
@@ -85,8 +86,7 @@ class Footprint:
         step = np.arange(EDGE_POINTS) / EDGE_POINTS
         y = np.concatenate([np.full(EDGE_POINTS, y0), y0 + (y1 - y0) * step, np.full(EDGE_POINTS, y1), y1 + (y0 - y1) * step])
         x = np.concatenate([x0 + (x1 - x0) * step, np.full(EDGE_POINTS, x1), x1 + (x0 - x1) * step, np.full(EDGE_POINTS, x0)])
-        ra, dec = self.wcs.celestial.all_pix2world(x - 0.5, y - 0.5, 0)
-        return ra, dec
+        return sky_positions(self.wcs, x - 0.5, y - 0.5)
 
     def outlines(self, window: Window | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Ra and dec in degrees around pieces of the mosaic, or of a window of it, that are small on the sky and lie on it.

@@ -119,3 +119,8 @@ def test_catalog__cone_on_the_pole(catalog, truth):
 def test_catalog__box_over_ra_0(catalog, truth):
     assert np.ptp(truth["ra0"].ra.deg) > 359
     assert len(catalog.box(359.9, 0.1, 9.9, 10.1)) == 16
+
+
+def test_catalog__covers_its_stars(catalog, truth):
+    for name, stars in truth.items():
+        assert catalog.coverage.contains_skycoords(stars).all(), name

@@ -85,7 +85,7 @@ class ChunkStore:
         Parameters
         ----------
         wcs_header
-            Text from :func:`surveycnn.sky.images.wcs_text`.
+            Text from :func:`surveycnn.sky.wcs.wcs_text`.
         has_weight
             Whether any band comes with a weight, variance or rms map.
         overwrite
