@@ -129,7 +129,7 @@ def test_read_tile__reads_on_until_a_family_is_whole():
     detection = DetectionSettings(BANDS, 3.0, 5)
     tile = TileGrid("m", 200, 700, 128, 64).tile(0, 0)
     assert read_tile(bar((200, 700), 30), tile, detection)[0].halo == 64, "what ends in the window needs no more of it"
-    wide, window = read_tile(bar((200, 700), 60), TileGrid("m", 200, 700, 128, 20).tile(0, 0), detection)
+    wide, window = read_tile(bar((200, 700), 40), TileGrid("m", 200, 700, 128, 20).tile(0, 0), detection)
     assert (wide.halo, window.shape) == (40, (168, 168)), "twice the halo holds it"
     sky = bar((200, 700), 500)
     wide, window = read_tile(sky, tile, detection)

@@ -19,6 +19,7 @@ from surveycnn.schema import Schema
 from surveycnn.sky.tiling import Tile
 from surveycnn.sky.wcs import sky_positions
 from surveycnn.sky.window import Window
+from surveycnn.sources.bad_pixels import bridge_holes, raise_saturated
 from surveycnn.sources.catalog import PlacedSources
 from surveycnn.sources.chi_squared import chi_squared_map
 from surveycnn.sources.detect import detect_sources, detection_image, smooth
@@ -122,8 +123,10 @@ def detection_maps(window: Window, settings: DetectionSettings) -> tuple[np.ndar
     bands = window.band_indices(settings.bands)
     significance, mask = detection_image(window.image, window.rms, bands)
     if settings.combine == "chi2":
-        return significance, mask, chi_squared_map(window.image, window.rms, bands, settings.threshold_sigma)
-    return significance, mask, smooth(significance, mask)
+        smoothed = chi_squared_map(window.image, window.rms, bands, settings.threshold_sigma)
+    else:
+        smoothed = smooth(significance, mask, normalise=True)
+    return significance, mask, bridge_holes(raise_saturated(smoothed, window.saturated[bands].any(axis=0)), mask)
 
 
 def _find_sources(tile: Tile, window: Window, settings: DetectionSettings) -> tuple[DetectionImage, _Peaks]:

@@ -40,7 +40,7 @@ def chi_squared_map(image: np.ndarray, rms: np.ndarray, band_indices: Sequence[i
         significance = image[index] / rms[index]
         bad = ~np.isfinite(significance)
         significance[bad] = 0
-        smoothed = np.maximum(smooth(significance, bad), 0)
+        smoothed = np.maximum(smooth(significance, bad, normalise=True), 0)
         squares += smoothed * smoothed
         n_bands += ~bad
     factors = [threshold_factor(n, threshold_sigma) for n in range(len(band_indices) + 1)]

@@ -17,6 +17,7 @@ from scipy.ndimage import label
 from scipy.spatial import cKDTree
 
 from surveycnn.catalogs.flags import flag_value
+from surveycnn.sources.bad_pixels import REACH_PX
 from surveycnn.sources.deblend import Objects, find_objects
 
 DEBLEND_CONTRAST = 0.005
@@ -32,7 +33,7 @@ SMOOTHED_NOISE = 0.375
 
 _CLEAN_BETA = 2.0
 _CLEAN_LEAST = 0.05
-_EDGE_PX = 2
+_EDGE_PX = 2 + REACH_PX
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,10 @@ def detection_image(image: np.ndarray, rms: np.ndarray, band_indices: Sequence[i
     return signal, mask
 
 
-def smooth(significance: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def smooth(significance: np.ndarray, mask: np.ndarray, *, normalise: bool = False) -> np.ndarray:
     """`significance` (y, x) convolved with SExtractor's default kernel (1 2 1; 2 4 2; 1 2 1) / 16; 0 where masked.
 
+    What is masked or outside counts as 0, or is left out of the mean with `normalise`: then sources keep their height beside it.
     Elementwise sums, so that a pixel is bit-equal in any window but for its outermost rows and columns.
     """
     padded = np.pad(np.where(mask, np.float32(0), significance), 1)
@@ -97,6 +99,8 @@ def smooth(significance: np.ndarray, mask: np.ndarray) -> np.ndarray:
     smoothed += 2 * rows[:, 1:-1]
     smoothed *= np.float32(1 / 16)
     smoothed[mask] = 0
+    if normalise:
+        smoothed /= np.maximum(smooth((~mask).astype(np.float32), mask), np.float32(1 / 16))
     return smoothed
 
 
@@ -125,13 +129,13 @@ def detect_sources(
     contrast
         See :data:`DEBLEND_CONTRAST`.
     smoothed
-        (y, x) float32, what the threshold is put on; by default :func:`smooth` of `significance`.
+        (y, x) float32, what the threshold is put on; by default :func:`smooth` of `significance`, normalised.
 
     Returns
     -------
     Detections; none is an empty result.
     """
-    smoothed = smooth(significance, mask) if smoothed is None else smoothed
+    smoothed = smooth(significance, mask, normalise=True) if smoothed is None else smoothed
     above = smoothed > threshold_sigma
     y, x = np.nonzero(above)
     if y.size == 0:
@@ -160,7 +164,7 @@ def detect_sources(
 def _truncated(
     objects: Objects, y: np.ndarray, x: np.ndarray, shape: tuple[int, int], open_edges: tuple[bool, bool, bool, bool]
 ) -> np.ndarray:
-    """(object,) True where the family comes within two pixels of an open edge: there the convolution lacks a row too."""
+    """(object,) True where the family comes so near an open edge that pixels beyond have a say in its own."""
     return np.isin(objects.family, objects.family_of_pixel[_at_edge(y, x, shape, open_edges, _EDGE_PX)])
 
 

@@ -31,7 +31,7 @@ def test_chi_squared_map__of_one_band_is_the_smoothed_sum(crowded_sky):
     image, rms = (values.copy() for values in crowded_sky)
     image[1, 30:40, 50:70] = np.nan
     for band in (0, 1):
-        expected = smooth(*detection_image(image, rms, [band]))
+        expected = smooth(*detection_image(image, rms, [band]), normalise=True)
         found = chi_squared_map(image, rms, [band], 3.0)
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, np.maximum(expected, 0), rtol=1e-5)
@@ -54,7 +54,7 @@ def test_chi_squared_map__false_pixels_are_as_many_as_those_of_the_sum(n_bands):
     image = noise((n_bands, 900, 900))
     rms = np.ones_like(image)
     image[0, :300] = np.nan
-    summed = smooth(*detection_image(image, rms, range(n_bands)))
+    summed = smooth(*detection_image(image, rms, range(n_bands)), normalise=True)
     for threshold in (0.7, 1.0):
         both = [
             np.count_nonzero(pixels > threshold) for pixels in (summed, chi_squared_map(image, rms, range(n_bands), threshold))
