@@ -22,6 +22,7 @@ from astropy.table import Table
 from benchmarks.real_sky_blends import BAD_BITS, PIXEL_SCALE, ZEROPOINT
 from surveycnn.catalogs.flags import has_flag
 from surveycnn.config import load_config
+from surveycnn.errors import InputError
 from surveycnn.sky.zeropoints import AB_ZEROPOINT_NJY
 from surveycnn.sources.detect import detect_sources, detection_image
 from surveycnn.sources.photometry import BandPixels, DetectionImage, Measured, Pixels, measure_sources
@@ -63,8 +64,12 @@ def measure(pixels: BandPixels, bands: list[int], threshold: float, neighbours: 
 
 def sample_hsc(folder: Path, threshold: float, neighbours: str) -> Sample:
     """Injected sources of all cutouts in `folder`."""
-    rows, n_true = [], 0
-    for path in sorted(folder.glob("*.npz")):
+    rows: list[tuple] = []
+    n_true = 0
+    paths = sorted(folder.glob("*.npz"))
+    if not paths:
+        raise InputError(f"folder {str(folder)!r} holds no .npz files: give that of the blends")
+    for path in paths:
         with np.load(path) as arrays:
             bad = (arrays["mask"] & sum(1 << bit for bit in BAD_BITS)) != 0
             scale = np.float32(10 ** (0.4 * (AB_ZEROPOINT_NJY - ZEROPOINT)))
@@ -88,7 +93,7 @@ def sample_mosaic(config_path: str, truth_path: str, threshold: float, neighbour
     for index, band in enumerate(mosaic.bands):
         if f"mag_{band}" in truth.colnames:
             mags[:, index] = np.ma.filled(truth[f"mag_{band}"], np.nan)
-    rows = []
+    rows: list[tuple] = []
     with tempfile.TemporaryDirectory() as folder:
         store = ingest(mosaic, Path(folder) / "mosaic.zarr", config.tiling.core_px)
         wanted = [index for index, band in enumerate(mosaic.bands) if band in (config.detection.bands or "gri")]
@@ -123,6 +128,8 @@ def match(got: Measured, y: np.ndarray, x: np.ndarray, mags: np.ndarray, is_star
 
 def sample(bands: tuple[str, ...], rows: list[tuple], n_true: int) -> Sample:
     """One sample of the rows of :func:`match`."""
+    if not rows:
+        raise InputError(f"none of the {n_true} true sources was found: check that the truth belongs to the images")
     return Sample(bands, *(np.array(column) for column in zip(*rows, strict=True)), n_true)
 
 

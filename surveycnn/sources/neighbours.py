@@ -170,6 +170,24 @@ def batches(radius: np.ndarray) -> Iterator[np.ndarray]:
             yield group[start : start + step]
 
 
+def grow(segmentation: np.ndarray, steps: int) -> np.ndarray:
+    """Numbers (y, x) with objects grown by `steps` pixels into those of nobody, as octagons.
+
+    Where two meet, the later one in the order of peaks has the pixel: an order that is the same in any window.
+
+    >>> grow(np.array([[0, 0, 1, 0, 0, 2]]), 1)
+    array([[0, 1, 1, 1, 2, 2]])
+    """
+    for step in range(steps):
+        padded = np.pad(segmentation, 1)
+        rows = np.maximum(np.maximum(padded[:-2], padded[2:]), padded[1:-1])
+        around = np.maximum(rows[:, 1:-1], np.maximum(padded[1:-1, :-2], padded[1:-1, 2:]))
+        if step % 2:
+            around = np.maximum(around, np.maximum(rows[:, :-2], rows[:, 2:]))
+        segmentation = np.where(segmentation == 0, around, segmentation)
+    return segmentation
+
+
 def labels_near(places: Places, reach: np.ndarray, segmentation: np.ndarray, some: np.ndarray) -> np.ndarray:
     """(source,) True where a pixel of another object lies in the square of half width `reach` (source,) around a source.
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from surveycnn.catalogs.flags import flag_value, has_flag
 from surveycnn.sources.detect import detect_sources, detection_image
-from surveycnn.sources.neighbours import Cells, Places, batches, labels_near, pixels_near
+from surveycnn.sources.neighbours import Cells, Places, batches, grow, labels_near, pixels_near
 from surveycnn.sources.photometry import DetectionImage, Pixels, measure_sources
 
 SCALE = 0.25
@@ -183,3 +183,25 @@ def test_near__pixels_of_others_in_the_square_alone():
         assert labels_near(places, np.full(3, reach), segmentation, some).tolist() == expected
     assert labels_near(places, np.full(3, 40.0), segmentation, np.zeros(4, bool)).tolist() == [False] * 3
     assert pixels_near(places, np.full(3, 2.0), segmentation == 3).tolist() == [False, False, True]
+
+
+def test_grow__octagons_into_what_is_nobodys():
+    segmentation = np.zeros((9, 9), np.int32)
+    segmentation[4, 4] = 1
+    sizes = [int((grow(segmentation, steps) == 1).sum()) for steps in range(4)]
+    assert sizes == [1, 5, 21, 37]
+    segmentation[4, 6] = 2
+    grown = grow(segmentation, 2)
+    assert grown[4, 4] == 1 and grown[4, 3] == 1 and grown[4, 5] == 2
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 5))
+def test_grow__does_not_depend_on_the_window_nor_on_gaps_in_the_numbers(seed, steps):
+    rng = np.random.default_rng(seed)
+    segmentation = np.where(rng.random((40, 40)) < 0.03, rng.integers(1, 9, (40, 40)), 0).astype(np.int32)
+    whole = grow(segmentation, steps)
+    part = grow(segmentation[7:, 5:33], steps)
+    inner = (slice(steps, None), slice(steps, 28 - steps))
+    np.testing.assert_array_equal(part[inner], whole[7:, 5:33][inner])
+    numbers = np.append(0, np.cumsum(rng.integers(1, 5, 8)))
+    np.testing.assert_array_equal(grow(numbers[segmentation], steps), numbers[whole])
