@@ -135,8 +135,7 @@ def _mosaic_of_rows(name: str, rows: list[tuple[int, Tree]], folder: Path, keys:
         image = {key: row.get(IMAGE_WCS_COLUMN if key == "wcs" else key) for key in keys.image}
         image = {key: value for key, value in image.items() if value is not None}
         keys.check_image(image, f"{where}, row {number}")
-        image |= {key: absolute_path(image[key], folder) for key in IMAGE_PATHS if key in image}
-        mosaic["images"].append(image)
+        mosaic["images"].append(image | {key: absolute_path(str(image[key]), folder) for key in IMAGE_PATHS if key in image})
     numbers = ", ".join(str(number) for number, _ in rows[:_SHOWN]) + (", ..." if len(rows) > _SHOWN else "")
     keys.check_mosaic(mosaic, f"{where}, row{'s' if len(rows) > 1 else ''} {numbers}")
     return mosaic

@@ -71,7 +71,9 @@ def _paths(entry: Any) -> dict[Place, str]:
     images = entry.get("images") if isinstance(entry, Mapping) else None
     if not isinstance(images, list | tuple) or not all(isinstance(image, Mapping) for image in images):
         return {}
-    places = {("images", number, key): image.get(key) for number, image in enumerate(images) for key in IMAGE_PATHS}
+    places: dict[Place, Any] = {
+        ("images", number, key): image.get(key) for number, image in enumerate(images) for key in IMAGE_PATHS
+    }
     places[("wcs",)] = entry.get("wcs")
     paths = {place: path for place, path in places.items() if isinstance(path, str)}
     return paths if _FIRST in paths else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from surveycnn.errors import ConfigError, InputError, ResumeError
 from surveycnn.run.plan import make_plan
 from surveycnn.run.survey import run_infer, run_ingest, run_publish, run_survey
 from surveycnn.run.verify import recompute_tiles
+from surveycnn.sky.files import file_sha256
 
 HOLE, OUTSIDE = 30, 31
 """Rows of the table: in a part of the mosaic without data, and on no mosaic."""
@@ -80,9 +82,17 @@ def test_given__are_measured_as_those_that_were_detected_there(given, catalog):
         np.testing.assert_array_equal(has_flag(rows["flags"], name), has_flag(detected["flags"], name), err_msg=name)
 
 
+def test_given__are_in_the_provenance(catalog):
+    path = catalog.parent / "sources.fits"
+    record = json.loads((catalog / "provenance.json").read_text())["sources"]
+    assert record == {"path": str(path), "sha256": file_sha256(str(path)), "n_rows": 32, "id_column": "name"}
+
+
 def test_given__without_data_are_kept(catalog):
     row = rows_of(catalog)[HOLE]
-    assert all(row[name] is np.ma.masked for name in ("flux_g", "flux_aper_z", "flux_err_r"))  # NaN, as astropy reads FITS
+    for band in "griz":  # the Kron-like aperture may reach beyond the hole
+        assert row[f"flux_aper_{band}"] is np.ma.masked, "NaN, as astropy reads FITS"
+        assert row[f"flux_aper_err_{band}"] is np.ma.masked
     assert has_flag(row["flags"], "missing_band")
 
 

@@ -140,7 +140,7 @@ def provenance(plan: Plan, store: WorkStore, status: RunStatus) -> dict[str, Any
         "skipped_models": {mosaic.id: mosaic.skipped for mosaic in plan.mosaics if mosaic.skipped},
         "status": status.as_dict(),
         "seconds": {"ingest": round(ingest_seconds, 3)} | status.as_dict()["seconds"],
-    }
+    } | ({"sources": plan.sources.record} if plan.sources is not None else {})
 
 
 def library_versions() -> dict[str, str]:

@@ -76,6 +76,11 @@ class SourceTable:
     def has_text_ids(self) -> bool:
         return self.input_id.dtype == object
 
+    @property
+    def record(self) -> dict[str, str | int]:
+        """What is kept about the table, as plain values."""
+        return {"path": self.path, "sha256": self.sha256, "n_rows": len(self), "id_column": self.id_column}
+
     def on_mosaic(self, wcs_header: str, ny: int, nx: int) -> PlacedSources:
         """Sources whose nearest pixel lies on a mosaic, in the order of their rows; kept for the next call."""
         key = (wcs_header, ny, nx)
