@@ -26,7 +26,8 @@ from surveycnn.config import MosaicConfig, load_config
 from surveycnn.paths import split_path
 from surveycnn.sky.chunks import COMPRESSOR, ChunkStore, inner_chunk_px
 from surveycnn.sky.images import open_image
-from surveycnn.sky.ingest import NOISE_KINDS, ingest_band
+from surveycnn.sky.ingest import ingest_band
+from surveycnn.sky.strips import NOISE_KINDS
 from surveycnn.sky.tiling import TileGrid
 from surveycnn.sky.wcs import pixel_scale_arcsec, read_wcs, wcs_text
 from surveycnn.sources.detect import detect_sources, detection_image
