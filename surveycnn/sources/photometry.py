@@ -132,8 +132,8 @@ def measure_sources(
     """Centroids, apertures and fluxes of sources.
 
     Pixels of other objects are replaced in both apertures. Of galaxies injected into blends of the HSC survey this brings the
-    median error in i from -0.16 to -0.03 mag and the scatter from 0.21 to 0.11 in the Kron-like aperture, the scatter in the other
-    one from 0.25 to 0.15.
+    median error in i from -0.16 to -0.03 mag and the scatter from 0.21 to 0.11 in the Kron-like aperture, the scatter in the
+    fixed one from 0.25 to 0.15.
 
     Parameters
     ----------
