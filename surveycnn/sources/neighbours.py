@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _MARGIN_PX = 2
-_BATCH_PIXELS = 4_000_000
+_BATCH_PIXELS = 1_000_000
 _REACHES = (8, 14, 24, 40)
 """Apertures up to these radii share cells of one size; larger ones have cells of their own sizes."""
 
