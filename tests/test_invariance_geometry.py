@@ -12,7 +12,7 @@ from small_sky import small_wcs
 
 from surveycnn.catalogs.flags import has_flag
 from surveycnn.run.tile import DetectionSettings, process_tile
-from surveycnn.run.widen import largest_halo, read_tile
+from surveycnn.run.widen import largest_halo, open_tile
 from surveycnn.sky.tiling import Tile, TileGrid
 from surveycnn.sky.window import Window
 from surveycnn.sources.stamps import cut_stamps
@@ -79,8 +79,8 @@ def rows_of(sky: ArraySky, grid: TileGrid, detection: DetectionSettings) -> dict
     """Flags, and the bytes of all numbers and of the stamp, of every row by its source_id."""
     rows: dict[int, tuple[int, bytes]] = {}
     for core in grid:
-        tile, window = read_tile(sky, core, detection)
-        found: xr.Dataset = process_tile(tile, window, lambda: [], detection)
+        with open_tile(sky, core, detection) as (tile, window, maps):
+            found: xr.Dataset = process_tile(tile, window, lambda: [], detection, maps=maps)
         stamps = cut_stamps(window.image, found["y"].values - window.y0, found["x"].values - window.x0, STAMP_PX, STAMP_STEP)
         numbers = [
             values.values for name, values in found.data_vars.items() if values.dtype.kind in "fiub" and name != "source_id"
@@ -125,22 +125,22 @@ def bar(shape: tuple[int, int], length: int) -> ArraySky:
     return ArraySky(image, np.ones_like(image), nothing, nothing)
 
 
-def test_read_tile__reads_on_until_a_family_is_whole():
+def test_open_tile__reads_on_until_a_family_is_whole():
     detection = DetectionSettings(BANDS, 3.0, 5)
     tile = TileGrid("m", 200, 700, 128, 64).tile(0, 0)
-    assert read_tile(bar((200, 700), 30), tile, detection)[0].halo == 64, "what ends in the window needs no more of it"
-    wide, window = read_tile(bar((200, 700), 40), TileGrid("m", 200, 700, 128, 20).tile(0, 0), detection)
-    assert (wide.halo, window.shape) == (40, (168, 168)), "twice the halo holds it"
-    sky = bar((200, 700), 500)
-    wide, window = read_tile(sky, tile, detection)
+    with open_tile(bar((200, 700), 30), tile, detection) as (wide, _, _):
+        assert wide.halo == 64, "what ends in the window needs no more of it"
+    with open_tile(bar((200, 700), 40), TileGrid("m", 200, 700, 128, 20).tile(0, 0), detection) as (wide, window, _):
+        assert (wide.halo, window.shape) == (40, (168, 168)), "twice the halo holds it"
+    with open_tile(bar((200, 700), 500), tile, detection) as (wide, window, _):
+        rows = process_tile(wide, window, lambda: [], detection)
     assert wide.halo == largest_halo(128, 64) == 128
     assert window.image.shape == (3, 200, 256) and window.masked.shape == window.image.shape
-    rows = process_tile(wide, window, lambda: [], detection)
     near = np.abs(rows["y"].values - 100) < 8
     assert near.any() and has_flag(rows["flags"].values[near], "truncated").all(), "what is larger is flagged"
 
 
-def test_read_tile__whole_families_give_the_sources_of_the_whole():
+def test_open_tile__whole_families_give_the_sources_of_the_whole():
     sky, detection = bar((200, 700), 150), DetectionSettings(BANDS, 3.0, 5)
     whole = rows_of(sky, TileGrid("m", 200, 700, 700, 0), detection)
     tiled = rows_of(sky, TileGrid("m", 200, 700, 256, 64), detection)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from surveycnn.run.plan import ModelUse, MosaicPlan, Plan, WorkUnit
 from surveycnn.run.scoring import TileModel
 from surveycnn.run.store import TileRecord, WorkStore
 from surveycnn.run.tile import DetectionSettings, process_tile
-from surveycnn.run.widen import read_tile
+from surveycnn.run.widen import open_tile
 from surveycnn.run.worker import LoadModels, ModelKey, predictor_for
 from surveycnn.sky.chunks import ChunkStore
 from surveycnn.sky.ingest import ingest_band
@@ -89,19 +89,22 @@ class RunTile:
 
     def __call__(self, unit: WorkUnit) -> TileReport:
         store, clock = WorkStore(Path(self.work_dir)), StepClock()
-        window, rows = self.rows(unit.tile, clock)
+        rows, empty = self.rows(unit.tile, clock)
         started = time.perf_counter()
-        record = TileRecord(rows.sizes["source"], clock.seconds, empty_parts(unit.tile, window, self.detection.bands))
+        record = TileRecord(rows.sizes["source"], clock.seconds, empty)
         store.write_tile(unit.tile, unit.unit_id, dataset_to_arrow(rows), record)
         return TileReport(record.n_rows, clock.seconds | {"write": time.perf_counter() - started})
 
-    def rows(self, tile: Tile, clock: StepClock) -> tuple[Window, xr.Dataset]:
-        """Window and rows of a tile."""
+    def rows(self, tile: Tile, clock: StepClock) -> tuple[xr.Dataset, list[tuple[int, int, int, int]]]:
+        """Rows of a tile, and the parts of its core without data."""
         store = WorkStore(Path(self.work_dir))
-        with clock("read"):
-            given = read_sources_of_tile(store, tile) if self.is_given else None
-            wide, window = read_tile(ChunkStore.open(store.chunk_path(tile.mosaic)), tile, self.detection)
-        return window, process_tile(wide, window, self.tile_models, self.detection, clock, given)
+        with ExitStack() as stack:
+            with clock("read"):
+                given = read_sources_of_tile(store, tile) if self.is_given else None
+                chunks = ChunkStore.open(store.chunk_path(tile.mosaic))
+                wide, window, maps = stack.enter_context(open_tile(chunks, tile, self.detection))
+            rows = process_tile(wide, window, self.tile_models, self.detection, clock, given, maps)
+            return rows, empty_parts(tile, window, self.detection.bands)
 
     def tile_models(self) -> list[TileModel]:
         """The models, loaded, with the bands that each is given."""

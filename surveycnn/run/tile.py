@@ -46,6 +46,7 @@ def process_tile(
     settings: DetectionSettings,
     step: Step = lambda name: nullcontext(),
     given: PlacedSources | None = None,
+    maps: DetectionMaps | None = None,
 ) -> xr.Dataset:
     """Rows of the sources whose peak lies in the core of `tile`, in the order of their source_id.
 
@@ -60,6 +61,8 @@ def process_tile(
     given
         Sources of the tile from a user's table, in the order of their rows, to take instead of the detected ones. What is
         detected then only says whose light a pixel holds.
+    maps
+        Those of the window, where they are there already.
 
     Returns
     -------
@@ -68,7 +71,7 @@ def process_tile(
     if given is not None and not given.row.size:
         return tile_schema(window.bands, models(), given).empty()
     with step("detect"):
-        detection, peaks = _find_sources(tile, window, settings)
+        detection, peaks = _find_sources(tile, window, maps or detection_maps(window, settings), settings)
         if given is not None:
             peaks = _given_peaks(window, detection, given)
     with step("measure"):
@@ -118,31 +121,43 @@ def _given_columns(tile: Tile, given: PlacedSources) -> Columns:
     return columns | {"source_id": row_ids(tile.mosaic, given.row)}
 
 
-def detection_maps(window: Window, settings: DetectionSettings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Significance of the summed bands, where there is none, and what the threshold is put on; all (y, x)."""
+@dataclass(frozen=True)
+class DetectionMaps:
+    """What sources are found and measured on, (y, x)."""
+
+    significance: np.ndarray
+    """float32, of the summed bands; 0 without data."""
+    mask: np.ndarray
+    """bool, True where no band has data."""
+    smoothed: np.ndarray
+    """float32, what the threshold is put on."""
+
+
+def detection_maps(window: Window, settings: DetectionSettings) -> DetectionMaps:
+    """Maps of a window, each pixel from its neighbours alone."""
     bands = window.band_indices(settings.bands)
     significance, mask = detection_image(window.image, window.rms, bands)
     if settings.combine == "chi2":
         smoothed = chi_squared_map(window.image, window.rms, bands, settings.threshold_sigma)
     else:
         smoothed = smooth(significance, mask, normalise=True)
-    return significance, mask, bridge_holes(raise_saturated(smoothed, window.saturated[bands].any(axis=0)), mask)
+    smoothed = bridge_holes(raise_saturated(smoothed, window.saturated[bands].any(axis=0)), mask)
+    return DetectionMaps(significance, mask, smoothed)
 
 
-def _find_sources(tile: Tile, window: Window, settings: DetectionSettings) -> tuple[DetectionImage, _Peaks]:
+def _find_sources(tile: Tile, window: Window, maps: DetectionMaps, settings: DetectionSettings) -> tuple[DetectionImage, _Peaks]:
     """Detection image, and the peaks (window pixels) that the tile owns, in the order of their source_id."""
-    significance, mask, smoothed = detection_maps(window, settings)
     found = detect_sources(
-        significance,
-        mask,
+        maps.significance,
+        maps.mask,
         threshold_sigma=settings.threshold_sigma,
         min_area_px=settings.min_area_px,
         open_edges=window.open_edges,
-        smoothed=smoothed,
+        smoothed=maps.smoothed,
     )
     own = np.flatnonzero(tile.owns(found.peak_y + window.y0, found.peak_x + window.x0))
     own = own[np.lexsort((found.peak_x[own], found.peak_y[own]))]
-    return DetectionImage(significance, mask, found), _Peaks(found.peak_y[own], found.peak_x[own], found.flags[own])
+    return DetectionImage(maps.significance, maps.mask, found), _Peaks(found.peak_y[own], found.peak_x[own], found.flags[own])
 
 
 def _measure(

@@ -44,7 +44,7 @@ def recompute_tiles(catalog: str | Path, n_tiles: int, seed: int = 0) -> list[st
 
 
 def _compare(plan: Plan, store: WorkStore, mosaic: MosaicPlan, unit: WorkUnit) -> Iterator[str]:
-    _, again = RunTile.of(plan, mosaic, store).rows(unit.tile, StepClock())
+    again, _ = RunTile.of(plan, mosaic, store).rows(unit.tile, StepClock())
     stored = arrow_to_dataset(pq.read_table(store.tile_path(unit.tile), partitioning=None))
     for finding in differences(stored, again):
         yield f"tile {unit.tile.name} of mosaic {mosaic.id}: {finding}"

@@ -5,48 +5,73 @@ Without it a source could be missing in a tile for what lies beyond the window, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from threading import Lock
+from typing import Protocol
 
-from surveycnn.run.tile import DetectionSettings, detection_maps
-from surveycnn.sky.chunks import ChunkStore
+from surveycnn.run.memory import LARGEST_GROWTH
+from surveycnn.run.tile import DetectionMaps, DetectionSettings, detection_maps
 from surveycnn.sky.tiling import Tile
 from surveycnn.sky.window import Window
 from surveycnn.sources.detect import is_cut
 
-LARGEST_GROWTH = 2.25
-"""Pixels of the widest window of a tile over those of the configured one, at most."""
+_one_at_a_time = Lock()
+
+
+class WindowStore(Protocol):
+    """What windows are read from: :class:`surveycnn.sky.chunks.ChunkStore`, or arrays in memory."""
+
+    def read_window(self, tile: Tile, bands: Sequence[str] | None = None) -> Window:
+        """Core and halo of `tile` in `bands`, all by default."""
 
 
 def largest_halo(core_px: int, halo_px: int) -> int:
-    """Halo in pixels up to which the window of a core grows: one and a half times the side.
+    """Halo in pixels up to which the window of a core grows: one and a half times the side, :data:`LARGEST_GROWTH` the pixels.
 
     >>> largest_halo(1024, 256), largest_halo(512, 64), largest_halo(512, 0)
     (640, 224, 0)
     """
-    return halo_px + (core_px + 2 * halo_px) // 4 if halo_px else 0
+    growth = LARGEST_GROWTH**0.5 - 1
+    return halo_px + int(growth * (core_px + 2 * halo_px)) // 2 if halo_px else 0
 
 
-def read_tile(store: ChunkStore, tile: Tile, settings: DetectionSettings) -> tuple[Tile, Window]:
-    """`tile` with the halo that it needs, and its window in all bands.
+@contextmanager
+def open_tile(store: WindowStore, tile: Tile, settings: DetectionSettings) -> Iterator[tuple[Tile, Window, DetectionMaps]]:
+    """`tile` with the halo that it needs, its window in all bands, and the detection maps of that window.
 
-    The halo is doubled as long as a family that could matter to the core runs out of the window, up to :func:`largest_halo`.
+    The halo is doubled as long as a family that could matter to the core runs out of the window, up to :func:`largest_halo`. One
+    tile of a process at a time has a wider window than configured, so that the memory of a worker has a bound.
     """
     window = store.read_window(tile)
-    if tile.halo == 0 or not needs_more(tile, window, settings):
-        return tile, window
+    maps = detection_maps(window, settings)
+    if tile.halo == 0 or not needs_more(tile, window, maps, settings):
+        yield tile, window, maps
+        return
     bands = tuple(band for band in window.bands if band in settings.bands)
-    del window
+    del window, maps
+    with _one_at_a_time:
+        wide = _wide_enough(store, tile, bands, settings)
+        window = store.read_window(wide)
+        yield wide, window, detection_maps(window, settings)
+
+
+def _wide_enough(store: WindowStore, tile: Tile, bands: tuple[str, ...], settings: DetectionSettings) -> Tile:
+    """`tile` with a halo at which nothing that matters is cut, or the largest one."""
     limit = largest_halo(max(tile.y1 - tile.y0, tile.x1 - tile.x0), tile.halo)
     wide = replace(tile, halo=min(2 * tile.halo, limit))
-    while wide.halo < limit and needs_more(wide, store.read_window(wide, bands), settings):
+    while wide.halo < limit:
+        window = store.read_window(wide, bands)
+        if not needs_more(wide, window, detection_maps(window, settings), settings):
+            break
         wide = replace(wide, halo=min(2 * wide.halo, limit))
-    return wide, store.read_window(wide)
+    return wide
 
 
-def needs_more(tile: Tile, window: Window, settings: DetectionSettings) -> bool:
+def needs_more(tile: Tile, window: Window, maps: DetectionMaps, settings: DetectionSettings) -> bool:
     """Whether something that runs out of `window` could change the sources that `tile` owns."""
     if not any(window.open_edges):
         return False
-    _, _, smoothed = detection_maps(window, settings)
     rows, cols = slice(tile.y0 - window.y0, tile.y1 - window.y0), slice(tile.x0 - window.x0, tile.x1 - window.x0)
-    return is_cut(smoothed > settings.threshold_sigma, window.open_edges, rows, cols)
+    return is_cut(maps.smoothed > settings.threshold_sigma, window.open_edges, rows, cols)
