@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from surveycnn.config import Strict
+from surveycnn.sections import Strict
 
 
 class ChallengeConfig(Strict):

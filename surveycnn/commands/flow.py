@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surveycnn.config import Strict, SurveyConfig, apply_overrides, load_config, read_yaml, validate_section
+from surveycnn.config import SurveyConfig, load_config
 from surveycnn.errors import ConfigError
+from surveycnn.sections import Strict, apply_overrides, read_yaml, validate_section
 
 INTERRUPT_SECONDS = 8.0
 """Time that a flow has to close its cluster after Ctrl-C."""

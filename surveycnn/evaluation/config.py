@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from surveycnn.config import Strict
+from surveycnn.sections import Strict
 
 
 class EvaluateConfig(Strict):

@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from surveycnn.config import Strict, read_yaml, validate_section
 from surveycnn.errors import ClusterError
 from surveycnn.run.execute import SerialExecutor
+from surveycnn.sections import Strict, read_yaml, validate_section
 
 WORDS = ("local", "local-cuda", "threads", "serial")
 THREADS_PER_WORKER = 8

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from surveycnn.config import Strict, SurveyConfig, load_config
+from surveycnn.config import SurveyConfig, load_config
 from surveycnn.run.progress import Progress, Silent
 from surveycnn.run.publish import SurveyResult
 from surveycnn.run.simulate import SimulateConfig, Simulated, run_simulate
 from surveycnn.run.survey import run_survey
+from surveycnn.sections import Strict
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import Field
 
-from surveycnn.config import Strict
 from surveycnn.errors import ConfigError
 from surveycnn.run.progress import Progress, Silent
 from surveycnn.run.store import read_json, write_json
+from surveycnn.sections import Strict
 
 if TYPE_CHECKING:
     from astropy.table import Table

@@ -141,7 +141,7 @@ def detection_maps(window: Window, settings: DetectionSettings) -> DetectionMaps
         smoothed = chi_squared_map(window.image, window.rms, bands, settings.threshold_sigma)
     else:
         smoothed = smooth(significance, mask, normalise=True)
-    smoothed = bridge_holes(raise_saturated(smoothed, window.saturated[bands].any(axis=0)), mask)
+    smoothed = bridge_holes(raise_saturated(smoothed, np.logical_or.reduce(window.saturated[bands])), mask)
     return DetectionMaps(significance, mask, smoothed)
 
 

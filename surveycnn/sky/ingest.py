@@ -136,7 +136,7 @@ class _BandWriter:
 class _CoreRow:
     """The rows of one row of tile cores, on disk, core beside core, until the last of them is there."""
 
-    _DTYPES = {"image": np.dtype("f4"), "weight": np.dtype("f4"), "bits": np.dtype("u1")}
+    _DTYPES: dict[str, np.dtype[Any]] = {"image": np.dtype("f4"), "weight": np.dtype("f4"), "bits": np.dtype("u1")}
 
     def __init__(self, store: ChunkStore, folder: Path):
         self._ny, self._nx, self._core_px = store.ny, store.nx, store.core_px

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from surveycnn.config import Strict
+from surveycnn.sections import Strict
 from surveycnn.training.plan import Plan
 
 Task = Literal["lens", "morphology", "merger", "photoz"]

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from surveycnn.config import apply_overrides, load_config
+from surveycnn.config import load_config
 from surveycnn.errors import ConfigError
+from surveycnn.sections import apply_overrides
 
 MINIMAL = {"name": "kids", "mosaics": [{"id": "m1", "images": [{"band": "g", "path": "g.fits[1]", "zeropoint": 0.0}]}]}
 
