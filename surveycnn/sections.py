@@ -1,0 +1,128 @@
+"""Sections of configurations: YAML to immutable, validated trees, changes of single values, and one message for all findings.
+
+What the sections mean stands in :mod:`surveycnn.config` and beside the flows.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from surveycnn.errors import ConfigError
+
+T = TypeVar("T", bound="Strict")
+
+
+class Strict(BaseModel):
+    """Base of all configuration sections: immutable, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"configuration {str(path)!r} does not exist: check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration {str(path)!r} cannot be read: {error}") from None
+    try:
+        tree = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigError(f"configuration {str(path)!r} is not valid YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"configuration {str(path)!r} holds {type(tree).__name__}, expected keys such as name and mosaics")
+    return tree
+
+
+def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Copy of `tree` with the ``a.b=value`` strings applied.
+
+    >>> apply_overrides({"tiling": {"core_px": 2048}}, ["tiling.core_px=512"])
+    {'tiling': {'core_px': 512}}
+    """
+    changed: dict[str, Any] = yaml.safe_load(yaml.safe_dump(dict(tree)))
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not re.fullmatch(r"\w[\w-]*(\.\w[\w-]*)*", key):
+            raise ConfigError(f"--set {override!r} is not of the form key=value or section.key=value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {override!r}: the value is not valid YAML: {error}") from None
+        _set(changed, key.split("."), value, override)
+    return changed
+
+
+def _set(node: Any, keys: list[str], value: Any, override: str) -> None:
+    *parents, last = keys
+    for key in parents:
+        if isinstance(node, dict) and node.get(key) is None:
+            node[key] = {}
+        node = _child(node, key, override)
+    if isinstance(node, list):
+        _child(node, last, override)
+        node[int(last)] = value
+    elif isinstance(node, dict):
+        node[last] = value
+    else:
+        raise ConfigError(f"--set {override!r}: {last!r} lies inside a single value, not inside a section")
+
+
+def _child(node: Any, key: str, override: str) -> Any:
+    try:
+        return node[int(key)] if isinstance(node, list) else node[key]
+    except (ValueError, IndexError):
+        raise ConfigError(f"--set {override!r}: {key!r} is not the number of one of {len(node)} list items") from None
+    except TypeError:
+        raise ConfigError(f"--set {override!r}: {key!r} lies inside a single value, not inside a section") from None
+
+
+def validate_section(section: type[T], tree: Mapping[str, Any], where: str, folder: Path | None = None) -> T:
+    """Instance of `section` from plain values; ConfigError with every finding, each naming its key.
+
+    Manifests and placeholders are looked up in `folder`, by default the current one.
+    """
+    try:
+        return section.model_validate(tree, context={"folder": folder})
+    except ValidationError as error:
+        items = error.errors()
+        # A list whose items are all wrong is also reported as too short, which would only confuse.
+        findings = [_finding(section, item) for item in items if item["type"] != "too_short" or len(items) == 1]
+        raise ConfigError(f"{where}: " + "; ".join(dict.fromkeys(findings))) from None
+
+
+def _finding(section: type[Strict], item: Any) -> str:
+    """One sentence about one finding of pydantic: key, what is wrong, what was found."""
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).lstrip(".")
+    if item["type"] == "extra_forbidden":
+        allowed = list(_section_at(section, item["loc"][:-1]).model_fields)
+        close = difflib.get_close_matches(str(item["loc"][-1]), allowed, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        return f"unknown key {key!r}: {hint}allowed keys are {', '.join(allowed)}"
+    if item["type"] == "missing":
+        return f"key {key!r} is missing"
+    found = item["input"]
+    shown = "" if isinstance(found, Mapping | BaseModel | list | tuple) else f" (found {found!r})"
+    return f"key {key!r}: {item['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _section_at(section: type[Strict], loc: tuple[str | int, ...]) -> type[Strict]:
+    """The section class that the location `loc` inside `section` belongs to."""
+    for part in loc:
+        if isinstance(part, str) and part in section.model_fields:
+            section = next(iter(_sections_in(section.model_fields[part].annotation)), section)
+    return section
+
+
+def _sections_in(annotation: Any) -> list[type[Strict]]:
+    if isinstance(annotation, type) and issubclass(annotation, Strict):
+        return [annotation]
+    return [found for argument in get_args(annotation) for found in _sections_in(argument)]
