@@ -80,6 +80,7 @@ def columns_page() -> str:
         "order-29 index, then `source_id`. NaN: there is no number. A column is absent where its model did not run.\n",
         "## Sources\n",
         table(columns.position_columns()),
+        "`input_id`, the id in the user's table (i8, or str where ids are text), where sources came from one.\n",
         "`flux_<band>` and `flux_err_<band>` for every band of the images:\n",
         table(columns.photometry_columns(["r"])),
         *(f"## {name}\n\n{table(card[name].schema.values())}" for name in card),

@@ -7,10 +7,7 @@ configuration gives the same work units with the same ids, which is what makes a
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
-import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,12 +15,11 @@ from typing import Any
 
 from surveycnn import __version__
 from surveycnn.bands import KNOWN_BANDS
-from surveycnn.catalogs.publish import MANAGED, PROVENANCE
-from surveycnn.catalogs.swap import OLD, READY
 from surveycnn.config import MosaicConfig, SurveyConfig
 from surveycnn.errors import ConfigError
 from surveycnn.models.card import Card
 from surveycnn.models.package import find_card
+from surveycnn.run.checks import check_engine, check_halo, check_output
 from surveycnn.run.cluster import check_cluster
 from surveycnn.run.inputs import MosaicInputs, inspect_mosaic
 from surveycnn.run.memory import MemoryEstimate, estimate_memory
@@ -182,7 +178,7 @@ def _plan_mosaic(config: SurveyConfig, mosaic: MosaicConfig, cards: dict[str, Ca
     models, skipped = _usable_models(config, mosaic, cards)
     inputs = inspect_mosaic(mosaic)
     check_mosaic_size(inputs.id, inputs.ny, inputs.nx)
-    _check_halo(config, inputs, [cards[model.reference] for model in models])
+    check_halo(config, inputs, [cards[model.reference] for model in models])
     grid = TileGrid(inputs.id, inputs.ny, inputs.nx, config.tiling.core_px, config.tiling.halo_px)
     return MosaicPlan(inputs, grid, detection, models, skipped)
 
@@ -230,18 +226,6 @@ def _usable_models(
     return tuple(models), skipped
 
 
-def _check_halo(config: SurveyConfig, inputs: MosaicInputs, cards: list[Card]) -> None:
-    halo = config.tiling.halo_px
-    for card in cards:
-        side = card.stamp_px * (math.sqrt(2) if card.orientation == "sky" else 1)
-        needed = math.ceil(side * card.pixel_scale / inputs.pixel_scale / 2) + 3
-        if needed > halo:
-            raise ConfigError(
-                f"key 'tiling.halo_px' is {halo}, but the {card.stamp_px} px stamps of model {card.name!r} need at least "
-                f"{needed} px on mosaic {inputs.id!r} ({inputs.pixel_scale:.3f} arcsec/px): raise tiling.halo_px"
-            )
-
-
 def _notes(config: SurveyConfig, mosaics: tuple[MosaicPlan, ...], cards: dict[str, Card]) -> Iterator[str]:
     """What the user should know before the run: skipped models, bands that only get photometry."""
     reasons: dict[str, list[str]] = {}
@@ -266,37 +250,3 @@ def check_run(config: SurveyConfig) -> Plan:
     check_cluster(config.cluster)
     check_engine(config.engine.kind)
     return make_plan(config)
-
-
-def check_engine(kind: str) -> None:
-    """Raise ConfigError where the library of an engine is not installed."""
-    if kind != "auto" and importlib.util.find_spec(kind) is None:
-        raise ConfigError(f"key 'engine.kind': {kind!r} is not installed: install it, or use auto, tensorflow or openvino")
-
-
-def check_memory(plan: Plan, limit_bytes: int | None, n_threads: int) -> None:
-    """Raise ConfigError where a worker needs more memory than it has."""
-    needed = plan.memory.per_worker(n_threads)
-    if limit_bytes and needed > limit_bytes:
-        raise ConfigError(
-            f"a worker with {n_threads} threads needs about {needed / 2**30:.1f} GiB of memory, it has "
-            f"{limit_bytes / 2**30:.1f} GiB: lower tiling.core_px (now {plan.config.tiling.core_px}) or give workers more memory"
-        )
-
-
-def check_output(config: SurveyConfig) -> None:
-    """Raise ConfigError where the output or work folder cannot be a folder of ours."""
-    for key, path in (("output", config.output_path), ("work_dir", config.work_path)):
-        existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-        if not existing.is_dir():
-            raise ConfigError(f"key {key!r}: {str(existing)!r} exists and is not a folder: give another path")
-        if not os.access(existing, os.W_OK):
-            raise ConfigError(f"key {key!r}: no permission to write into {str(existing)!r}: give another path")
-    output = config.output_path
-    if not any((output / name).exists() for name in (PROVENANCE, READY, OLD)):
-        foreign = [name for name in MANAGED if (output / name).exists()]
-        if foreign:
-            raise ConfigError(
-                f"key 'output': {str(output)!r} holds {', '.join(foreign)}, which no run has published (no {PROVENANCE}) "
-                "and this run would replace: give another path"
-            )

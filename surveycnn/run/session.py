@@ -14,10 +14,11 @@ from typing import Any
 
 from surveycnn.config import SurveyConfig
 from surveycnn.errors import InputError, UserError
+from surveycnn.run.checks import check_memory
 from surveycnn.run.cluster import Cluster, open_cluster
 from surveycnn.run.execute import Outcome, Task, execute, execute_alone
 from surveycnn.run.given_sources import write_sources
-from surveycnn.run.plan import MosaicPlan, Plan, WorkUnit, check_memory, check_run, placement
+from surveycnn.run.plan import MosaicPlan, Plan, WorkUnit, check_run, placement
 from surveycnn.run.progress import Progress, Silent
 from surveycnn.run.resume import bind_plan, check_unchanged
 from surveycnn.run.stages import BandUnit, IngestBand, RunTile

@@ -14,7 +14,8 @@ from small_sky import BANDS
 from surveycnn.cli import main
 from surveycnn.config import load_config
 from surveycnn.errors import ConfigError
-from surveycnn.run.plan import check_memory, make_plan
+from surveycnn.run.checks import check_memory
+from surveycnn.run.plan import make_plan
 
 
 @pytest.fixture
@@ -184,6 +185,12 @@ def test_survey__refuses_a_halo_that_is_smaller_than_half_a_stamp(copy):
                 for key in ("PC1_1", "PC1_2", "PC2_1", "PC2_2"):
                     hdus[0].header[key] /= 4
         planned(copy, "tiling.halo_px=64")
+
+
+def test_survey__refuses_an_aperture_that_is_larger_than_the_halo(copy):
+    message = r"key 'photometry.aperture_arcsec' is 30, 7\d px from the middle .*tiling.halo_px is 64: raise it, or measure less"
+    with pytest.raises(ConfigError, match=message):
+        planned(copy, "photometry.aperture_arcsec=30", "tiling.halo_px=64")
 
 
 def test_survey__refuses_an_output_that_is_a_file(copy, capsys):
