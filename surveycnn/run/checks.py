@@ -33,7 +33,8 @@ def check_halo(config: SurveyConfig, inputs: MosaicInputs, cards: list[Card]) ->
     if radius > halo:
         raise ConfigError(
             f"key 'photometry.aperture_arcsec' is {config.photometry.aperture_arcsec:g}, {radius} px from the middle to the rim "
-            f"on mosaic {inputs.id!r} ({inputs.pixel_scale:.3f} arcsec/px), but tiling.halo_px is {halo}: raise it, or measure less"
+            f"on mosaic {inputs.id!r} ({inputs.pixel_scale:.3f} arcsec/px), but tiling.halo_px is {halo}: raise it, or measure "
+            "less"
         )
 
 
