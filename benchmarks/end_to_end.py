@@ -1,6 +1,6 @@
 """Where the time of a survey goes: seconds of each step in one process, beside the bare forward passes on the same stamps.
 
-    python benchmarks/end_to_end.py survey.yaml
+    python -m benchmarks.end_to_end survey.yaml
 
 Start-up (imports, loading the models) is measured apart. All figures come from one run on one machine: compare the ratios.
 """

@@ -1,10 +1,10 @@
 """Does the catalog depend on how the sky was cut? Compares tilings of real or simulated mosaics, source by source.
 
-    python benchmarks/tiling_invariance.py survey.yaml --core 512 1024 --halo 256 --threshold 1.5 3
+    python -m benchmarks.tiling_invariance survey.yaml --core 512 1024 --halo 256 --threshold 1.5 3
 
 Reads the mosaics of a survey configuration into a temporary chunk store, then detects, measures and cuts stamps in one window of
 the whole mosaic and in tiles. Positions, fluxes, errors, radii and stamps are compared as bytes. Also prints how the ingest fares
-against reading the FITS file by astropy and writing it to Zarr, and the CPU seconds of each step.
+against reading the FITS file by astropy and writing it to Zarr, and the seconds of each step.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import platform
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -24,18 +25,19 @@ from astropy.io import fits
 from surveycnn.catalogs.flags import flag_value
 from surveycnn.config import MosaicConfig, load_config
 from surveycnn.paths import split_path
+from surveycnn.run.stages import StepClock
+from surveycnn.run.tile import DetectionSettings, process_tile
+from surveycnn.run.widen import open_tile
 from surveycnn.sky.chunks import COMPRESSOR, ChunkStore, inner_chunk_px
 from surveycnn.sky.images import open_image
 from surveycnn.sky.ingest import ingest_band
 from surveycnn.sky.strips import NOISE_KINDS
 from surveycnn.sky.tiling import TileGrid
 from surveycnn.sky.wcs import pixel_scale_arcsec, read_wcs, wcs_text
-from surveycnn.sources.detect import detect_sources, detection_image
-from surveycnn.sources.photometry import DetectionImage, measure_sources
 from surveycnn.sources.stamps import cut_stamps
 
 STAMP_PX, STAMP_SCALE = 64, 0.2
-COLUMNS = ("y", "x", "flux", "flux_err", "flux_aper", "flux_aper_err", "flux_radius", "kron_radius", "stamp", "flags")
+STEPS = ("read", "detect", "measure", "stamps")
 
 
 def ingest(mosaic: MosaicConfig, path: Path, core_px: int) -> ChunkStore:
@@ -69,62 +71,40 @@ def bare_copy(path: str, plane: int | None, target: Path, core_px: int) -> float
     return time.perf_counter() - start
 
 
-def measure(store: ChunkStore, grid: TileGrid, bands: list[int], threshold: float, min_area_px: int) -> tuple[dict, Counter]:
-    """Columns (bytes) of every owned source by its peak, and CPU seconds by step."""
-    rows: dict[tuple[int, int], dict[str, bytes | int]] = {}
-    seconds: Counter[str] = Counter()
-    for tile in grid:
-        clock = time.process_time()
-
-        def lap(step: str) -> None:
-            nonlocal clock
-            now = time.process_time()
-            seconds[step] += now - clock  # noqa: B023
-            clock = now
-
-        window = store.read_window(tile)
-        lap("read")
-        significance, mask = detection_image(window.image, window.rms, bands)
-        options = {"threshold_sigma": threshold, "min_area_px": min_area_px, "open_edges": window.open_edges}
-        found = detect_sources(significance, mask, **options)
-        lap("detect")
-        own = tile.owns(found.peak_y + window.y0, found.peak_x + window.x0)
-        y, x = found.peak_y[own], found.peak_x[own]
-        got = measure_sources(window, DetectionImage(significance, mask, found), y, x, found.flags[own])
-        lap("measure")
-        stamps = cut_stamps(window.image, got.y, got.x, STAMP_PX, STAMP_SCALE / window.pixel_scale)
-        lap("stamps")
-        for k in range(y.size):
-            values = (
-                got.y[k] + window.y0,
-                got.x[k] + window.x0,
-                got.flux[:, k],
-                got.flux_err[:, k],
-                got.flux_aper[:, k],
-                got.flux_aper_err[:, k],
-                got.flux_radius_px[k],
-                got.kron_radius_px[k],
-                stamps[k],
-            )
-            row = {name: np.asarray(value).tobytes() for name, value in zip(COLUMNS[:-1], values, strict=True)}
-            rows[int(y[k] + window.y0), int(x[k] + window.x0)] = row | {"flags": int(got.flags[k])}
-    return rows, seconds
+def measure(store: ChunkStore, grid: TileGrid, settings: DetectionSettings) -> tuple[dict[int, dict], Counter]:
+    """Columns and stamp (bytes) and flags of every source by its source_id, and seconds by step."""
+    rows: dict[int, dict] = {}
+    clock = StepClock()
+    n_wide = 0
+    for core in grid:
+        with ExitStack() as stack:
+            with clock("read"):
+                tile, window, maps = stack.enter_context(open_tile(store, core, settings))
+            found = process_tile(tile, window, lambda: [], settings, clock, maps=maps)
+            with clock("stamps"):
+                y, x = found["y"].values - window.y0, found["x"].values - window.x0
+                stamps = cut_stamps(window.image, y, x, STAMP_PX, STAMP_SCALE / window.pixel_scale)
+        n_wide += tile.halo > core.halo
+        columns = {str(name): values.values for name, values in found.data_vars.items() if name not in ("mosaic", "flags")}
+        for k, key in enumerate(found["source_id"].values.tolist()):
+            numbers = {name: values[k].tobytes() for name, values in columns.items()}
+            rows[key] = numbers | {"stamp": stamps[k].tobytes(), "flags": int(found["flags"].values[k])}
+    return rows, Counter({step: clock.seconds.get(step, 0.0) for step in STEPS} | {"wide tiles": n_wide})
 
 
-def compare(whole: dict, tiled: dict) -> str:
+def compare(whole: dict[int, dict], tiled: dict[int, dict]) -> str:
     """What differs between two catalogs, in one line."""
     bit = flag_value("truncated")
-    missing = [peak for peak in whole if peak not in tiled]
-    extra = [peak for peak in tiled if peak not in whole]
-    unsure = sum(bool(row["flags"] & bit) for row in tiled.values())
-    silent = sum(not tiled[peak]["flags"] & bit for peak in extra)
-    common = [peak for peak in whole if peak in tiled]
-    changed = {name: sum(whole[p][name] != tiled[p][name] for p in common) for name in COLUMNS[:-1]}
-    flags = sum(whole[p]["flags"] != tiled[p]["flags"] and not tiled[p]["flags"] & bit for p in common)
-    columns = ", ".join(f"{name} {n}" for name, n in changed.items() if n) or "no column"
+    missing = [key for key in whole if key not in tiled]
+    extra = [key for key in tiled if key not in whole]
+    unsure = {key for key, row in tiled.items() if row["flags"] & bit}
+    common = [key for key in whole if key in tiled and key not in unsure]
+    changed = Counter(name for key in common for name in whole[key] if whole[key][name] != tiled[key][name])
+    columns = ", ".join(f"{name} {n}" for name, n in changed.items()) or "no column"
+    silent = sum(key not in unsure for key in extra)
     return (
-        f"missing {len(missing)}, extra {len(extra)} (not flagged: {silent}), flagged truncated {unsure}, "
-        f"differing in the {len(common)} common: {columns}; flags {flags}"
+        f"missing {len(missing)}, extra {len(extra)} (not flagged: {silent}), flagged truncated {len(unsure)}, "
+        f"differing in the {len(common)} others: {columns}"
     )
 
 
@@ -144,18 +124,17 @@ def main() -> None:
         for mosaic in config.mosaics:
             store = ingest(mosaic, Path(folder) / f"{mosaic.id}.zarr", arguments.core[0])
             wanted = config.detection.bands or mosaic.bands
-            bands = [store.bands.index(band) for band in wanted if band in store.bands]
+            bands = tuple(band for band in wanted if band in store.bands)
             for threshold in arguments.threshold:
                 one = TileGrid(store.mosaic, store.ny, store.nx, max(store.ny, store.nx), 0)
-                whole, seconds = measure(store, one, bands, threshold, config.detection.min_area_px)
-                print(f"\n{threshold} sigma, whole mosaic: {len(whole)} sources; CPU s: {_laps(seconds)}")
+                settings = DetectionSettings(bands, threshold, config.detection.min_area_px, config.detection.combine)
+                whole, seconds = measure(store, one, settings)
+                print(f"\n{threshold} sigma, whole mosaic: {len(whole)} sources; s: {_laps(seconds)}")
                 for core_px in arguments.core:
                     for halo_px in arguments.halo:
                         grid = store.grid(halo_px, core_px)
-                        tiled, seconds = measure(store, grid, bands, threshold, config.detection.min_area_px)
-                        print(
-                            f"core {core_px}, halo {halo_px}, {len(grid)} tiles: {compare(whole, tiled)}; CPU s: {_laps(seconds)}"
-                        )
+                        tiled, seconds = measure(store, grid, settings)
+                        print(f"core {core_px}, halo {halo_px}, {len(grid)} tiles: {compare(whole, tiled)}; s: {_laps(seconds)}")
 
 
 def _laps(seconds: Counter) -> str:
