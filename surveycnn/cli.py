@@ -21,7 +21,7 @@ EXIT_OK, EXIT_USER, EXIT_PARTIAL, EXIT_INTERRUPTED = 0, 2, 3, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     _quiet_libraries()
-    arguments = _parser().parse_args(argv)
+    arguments = _parse(argv)
     try:
         return _command(arguments.run)(arguments)
     except UserError as error:
@@ -34,6 +34,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output, such as `head`, has gone; Python must not try to flush what is left.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Arguments of a command, CONFIG before or after the options: Python 3.11 takes an optional one in the first place alone."""
+    parser = _parser()
+    arguments, left = parser.parse_known_args(argv)
+    if left and not left[0].startswith("-") and getattr(arguments, "config", "") is None:
+        arguments.config = left.pop(0)
+    if left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    return arguments
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:

@@ -163,3 +163,12 @@ def test_models_check__agrees_with_a_good_package_and_refuses_a_changed_one(tmp_
     (copy / "model.keras").write_bytes((copy / "model.keras").read_bytes() + b"x")
     assert main(["models", "check", str(copy)]) == 2
     assert "model.keras has sha256" in capsys.readouterr().err
+
+
+def test_run_flow__takes_the_configuration_before_and_after_the_options(capsys):
+    for order in (["survey", "none.yaml", "--no-prefect"], ["survey", "--no-prefect", "--fresh", "none.yaml"]):
+        assert main(["run-flow", *order]) == 2
+        assert "configuration 'none.yaml' does not exist" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        main(["run-flow", "survey", "--no-prefect", "none.yaml", "another.yaml"])
+    assert stop.value.code == 2 and "unrecognized arguments: another.yaml" in capsys.readouterr().err
