@@ -151,7 +151,7 @@ def test_catalog__reads_only_what_is_needed(published, monkeypatch):
 def test_catalog__is_shown_with_its_selections(published):
     catalog = open_catalog(published).where("lens_prob > 0.9 and z_phot < 1").cone(352, -31, 60).top(3, by="lens_prob")
     assert repr(catalog).splitlines() == [
-        "<Catalog 'kids': 1,500 rows, 23 columns>",
+        "<Catalog 'kids': 1,500 rows, 28 columns>",
         "  where lens_prob > 0.9 and z_phot < 1",
         "  cone(352, -31, 60 arcsec)",
         "  top 3 by lens_prob",

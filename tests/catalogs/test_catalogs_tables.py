@@ -50,7 +50,7 @@ def test_dataset_to_arrow__other_dims():
 def test_arrow_to_astropy__keeps_units_ucds_and_descriptions():
     table = arrow_to_astropy(dataset_to_arrow(SCHEMA.empty(2)))
     assert (str(table["flux_g"].unit), table["flux_g"].meta["ucd"]) == ("nJy", "phot.flux.density;em.opt.B")
-    assert table["flux_g"].description == "flux in g, NaN without data"
+    assert table["flux_g"].description == "flux in g in the Kron-like aperture, NaN without data"
     assert table["pz_mean"].shape == (2, 4) and table["mosaic"].dtype.kind == "U"
 
 

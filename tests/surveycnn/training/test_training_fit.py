@@ -44,6 +44,7 @@ def test_train_on__learns_and_writes_a_package_that_holds(blobs, tmp_path):
     assert not list((tmp_path / "work").glob("fit-*"))
 
 
+@pytest.mark.slow
 def test_train_on__merger_scores_and_times(blobs, tmp_path):
     card = trained("merger", blobs, tmp_path, [], members=1)
     assert check_package(tmp_path / "package") == []
@@ -53,6 +54,7 @@ def test_train_on__merger_scores_and_times(blobs, tmp_path):
     assert list(card.schema)[-1] == "merger_domain"
 
 
+@pytest.mark.slow
 def test_train_on__morphology_fractions_and_factors(blobs, tmp_path):
     card = trained("morphology", blobs, tmp_path, [], members=1)
     assert check_package(tmp_path / "package") == []
