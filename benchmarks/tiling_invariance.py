@@ -78,8 +78,7 @@ def measure(store: ChunkStore, grid: TileGrid, settings: DetectionSettings) -> t
     n_wide = 0
     for core in grid:
         with ExitStack() as stack:
-            with clock("read"):
-                tile, window, maps = stack.enter_context(open_tile(store, core, settings))
+            tile, window, maps = stack.enter_context(open_tile(store, core, settings, clock))
             found = process_tile(tile, window, lambda: [], settings, clock, maps=maps)
             with clock("stamps"):
                 y, x = found["y"].values - window.y0, found["x"].values - window.x0

@@ -17,16 +17,31 @@ HEALPIX_COLUMN = "_healpix_29"
 """Name that HATS gives to the HEALPix order-29 index, by which rows are sorted."""
 
 
+_CENTRE = "windowed centroid, or the position in the user's table; 0-based pixel centres of the mosaic"
+
+
 def position_columns() -> list[Variable]:
     """Identity, position and quality of a source, without measurements."""
     return [
         Variable("source_id", "i8", "unique number of the source, independent of the tiling", ucd="meta.id;meta.main"),
         Variable("ra", "f8", "right ascension, ICRS", "deg", "pos.eq.ra;meta.main"),
         Variable("dec", "f8", "declination, ICRS", "deg", "pos.eq.dec;meta.main"),
-        Variable("mosaic", "str", "mosaic in which the source was detected", ucd="meta.id;obs.image"),
-        Variable("x", "f8", "windowed centroid, 0-based pixel centres of the mosaic", "pix", "pos.cartesian.x;instr.pixel"),
-        Variable("y", "f8", "windowed centroid, 0-based pixel centres of the mosaic", "pix", "pos.cartesian.y;instr.pixel"),
-        Variable("is_primary", "bool", "the one row of this object where mosaics overlap", ucd="meta.code"),
+        Variable("mosaic", "str", "mosaic in which the source was detected or measured", ucd="meta.id;obs.image"),
+        Variable(
+            "x",
+            "f8",
+            _CENTRE,
+            "pix",
+            "pos.cartesian.x;instr.pixel",
+        ),
+        Variable(
+            "y",
+            "f8",
+            _CENTRE,
+            "pix",
+            "pos.cartesian.y;instr.pixel",
+        ),
+        Variable("is_primary", "bool", "the one row of this object of the sky", ucd="meta.code"),
         Variable("flags", "i4", "quality bits, see surveycnn.catalogs.flags", ucd="meta.code.qual"),
     ]
 

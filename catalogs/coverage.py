@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import cKDTree
 
-from surveycnn.catalogs.regions import separation_deg, unit_vectors
+from surveycnn.catalogs.regions import separation_deg
+from surveycnn.sky.sphere import unit_vectors
 from surveycnn.sky.wcs import sky_positions
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.spatial import cKDTree
 
-from surveycnn.catalogs.regions import separation_deg, unit_vectors
+from surveycnn.catalogs.regions import separation_deg
 from surveycnn.catalogs.tables import arrow_to_numpy, astropy_to_arrow
 from surveycnn.errors import CatalogError
+from surveycnn.sky.sphere import unit_vectors
 
 if TYPE_CHECKING:
     from surveycnn.catalogs.query import Catalog

@@ -24,8 +24,8 @@ from scipy.spatial import cKDTree
 
 from surveycnn.catalogs.coverage import Footprint
 from surveycnn.catalogs.flags import has_flag
-from surveycnn.catalogs.regions import unit_vectors
 from surveycnn.errors import SurveyCNNError
+from surveycnn.sky.sphere import unit_vectors
 
 COINCIDENT_ARCSEC = 0.1
 """Rows of one mosaic closer than this are the same object: two noisy peaks of it, whose centroids converge on the same place."""
@@ -144,7 +144,7 @@ def _same_position(columns: dict[str, np.ndarray], mosaics: np.ndarray) -> np.nd
     if len(np.unique(mosaics)) < 2:
         return usable[pairs[0]]
     size = np.nan_to_num(columns["flux_radius"][usable].astype(float), nan=0.0, posinf=0.0, neginf=0.0)
-    cut = has_flag(columns["flags"][usable], "edge") | has_flag(columns["flags"][usable], "masked")
+    cut = has_flag(columns["flags"][usable], "edge")
     reach = np.clip(COVERED_HALF_LIGHT_RADII * size, MATCH_ARCSEC, MAX_REACH_ARCSEC)
     doubtful = [_Pairs.none()]
     for found in sky.neighbours(np.arange(len(usable)), reach):

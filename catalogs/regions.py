@@ -13,6 +13,7 @@ import numpy as np
 
 from surveycnn.catalogs.healpix import ORDER
 from surveycnn.errors import CatalogError
+from surveycnn.sky.sphere import unit_vectors
 
 MAX_RANGES = 32
 """Index ranges handed to the Parquet filter at most; more cost more than they save."""
@@ -34,12 +35,6 @@ class Region(Protocol):
 
     def dec_limits(self) -> tuple[float, float]:
         """Declinations in degrees between which the region lies."""
-
-
-def unit_vectors(ra: np.ndarray | float, dec: np.ndarray | float) -> np.ndarray:
-    """Unit vectors of shape (..., 3) of positions in degrees."""
-    lon, lat = np.radians(ra), np.radians(dec)
-    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
 
 
 def separation_deg(a: np.ndarray, b: np.ndarray) -> np.ndarray:

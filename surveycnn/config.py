@@ -87,6 +87,15 @@ class MosaicConfig(Strict):
         return self
 
     @model_validator(mode="after")
+    def _one_wcs_of_the_grid(self) -> MosaicConfig:
+        image = next(image for image in self.images if self.grid in (None, image.band))
+        if self.wcs is not None and image.wcs is not None:
+            raise ValueError(
+                f"give `wcs` for mosaic {self.id!r} or for its image in {image.band}, whose grid it has, not for both"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _distinct_bands(self) -> MosaicConfig:
         bands = [image.band for image in self.images]
         twice = sorted({band for band in bands if bands.count(band) > 1})
@@ -104,8 +113,8 @@ class TilingConfig(Strict):
 
     core_px: int = Field(default=2048, ge=CORE_STEP_PX, le=16384, multiple_of=CORE_STEP_PX)
     """Side of a tile without its halo. Larger tiles read less halo and need more memory."""
-    halo_px: int = Field(default=256, ge=64, le=4096)
-    """Margin that is read around a core."""
+    halo_px: int = Field(default=256, ge=96, le=4096)
+    """Margin that is read around a core. Narrower ones would not hold the largest aperture with what is beside it."""
 
 
 class DetectionConfig(Strict):
@@ -136,7 +145,7 @@ class DetectionConfig(Strict):
 class PhotometryConfig(Strict):
     """How fluxes are measured."""
 
-    aperture_arcsec: float = Field(default=2.0, gt=0, le=30)
+    aperture_arcsec: float = Field(default=2.0, gt=0, le=120)
     """Diameter of the fixed aperture."""
 
 

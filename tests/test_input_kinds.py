@@ -51,13 +51,13 @@ def ingested(folder: Path, entry: dict[str, object], **mosaic: object) -> Window
         "name": "kinds",
         "mosaics": [{"id": "m", "images": [images[0], {"band": "r", **entry}, images[1]], **mosaic}],
         "models": "lens",
-        "tiling": {"core_px": 64, "halo_px": 64},
+        "tiling": {"core_px": 64, "halo_px": 96},
         "cluster": "serial",
     }
     (folder / "survey.yaml").write_text(yaml.safe_dump(survey))
     run_ingest(load_config(folder / "survey.yaml", [f"output={folder / 'out'}"]))
     store = ChunkStore.open(folder / "out" / "work" / "mosaics" / "m.zarr")
-    return store.read_window(store.grid(64, 256).tile(0, 0))
+    return store.read_window(store.grid(96, 256).tile(0, 0))
 
 
 def assert_same_pixels(window: Window, rtol: float = 3e-6, atol: float = 2e-3) -> None:

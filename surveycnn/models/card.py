@@ -5,6 +5,9 @@ Read by the plan and the catalog without TensorFlow; a key that is not known her
 
 from __future__ import annotations
 
+import hashlib
+import json
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -170,6 +173,13 @@ class Card(CardPart):
         if missing:
             raise ValueError(f"a {self.task} model needs {', '.join(missing)}")
         return self
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256, hexadecimal, of all that a result depends on: the weights, and the card but for what it tells of its making."""
+        told = {"metrics", "notes", "training", "licence", "keras", "flops", "activation_bytes"}
+        text = json.dumps(self.model_dump(mode="json", exclude=told), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def n_outputs(self) -> int:

@@ -13,14 +13,21 @@ from surveycnn.config import SurveyConfig
 from surveycnn.errors import ConfigError
 from surveycnn.models.card import Card
 from surveycnn.run.inputs import MosaicInputs
+from surveycnn.sources.photometry import measuring_reach_px
 
 if TYPE_CHECKING:
     from surveycnn.run.plan import Plan
 
 
 def check_halo(config: SurveyConfig, inputs: MosaicInputs, cards: list[Card]) -> None:
-    """Raise ConfigError where stamps or apertures reach farther than the halo."""
+    """Raise ConfigError where stamps, apertures or what is looked at beside them reach farther than the halo."""
     halo = config.tiling.halo_px
+    reach = measuring_reach_px(inputs.pixel_scale)
+    if reach > halo:
+        raise ConfigError(
+            f"key 'tiling.halo_px' is {halo}, but photometry looks {reach} px far on mosaic {inputs.id!r} "
+            f"({inputs.pixel_scale:.3f} arcsec/px): raise tiling.halo_px"
+        )
     for card in cards:
         side = card.stamp_px * (math.sqrt(2) if card.orientation == "sky" else 1)
         needed = math.ceil(side * card.pixel_scale / inputs.pixel_scale / 2) + 3

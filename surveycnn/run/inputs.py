@@ -13,8 +13,8 @@ from astropy.wcs import WCS
 
 from surveycnn.config import ImageConfig, MosaicConfig
 from surveycnn.errors import InputError
-from surveycnn.paths import is_url, split_path
-from surveycnn.sky.files import remote_size
+from surveycnn.paths import split_path
+from surveycnn.sky.files import is_remote, remote_size
 from surveycnn.sky.images import FitsImage, open_image
 from surveycnn.sky.regrid import SAME_GRID_PX, Grid, grid_offset_px
 from surveycnn.sky.strips import MAP_KINDS, NOISE_KINDS, open_maps
@@ -195,4 +195,4 @@ def _paths(mosaic: MosaicConfig) -> Iterator[str]:
 
 
 def _file_size(path: str) -> int:
-    return remote_size(path) if is_url(path) else Path(path).stat().st_size
+    return remote_size(path) if is_remote(path) else Path(path.removeprefix("file://")).stat().st_size

@@ -48,7 +48,8 @@ class ModelUse:
     task: str
     bands: tuple[str, ...]
     """Bands of the mosaic in the order of the card's bands."""
-    sha256: str
+    digest: str
+    """Of the card and the weights."""
     ebv: float = 0.0
     """E(B-V) of the Milky Way in front of the mosaic, magnitudes."""
 
@@ -95,7 +96,7 @@ class Plan:
             "photometry": config.photometry.model_dump(mode="json"),
             "precision": config.engine.precision,
             "bands": dict(sorted(config.bands.items())),
-            "models": {reference: card.sha256["model.keras"] for reference, card in self.cards.items()},
+            "models": {reference: card.digest for reference, card in self.cards.items()},
             "mosaics": {mosaic.id: mosaic.inputs.fingerprint() for mosaic in self.mosaics},
         } | ({"catalog_sha256": self.sources.sha256} if self.sources is not None else {})
 
@@ -222,7 +223,7 @@ def _usable_models(
         if missing:
             skipped[card.name] = f"needs {', '.join(bands)}, and there is no image in {', '.join(missing)}"
         else:
-            models.append(ModelUse(reference, card.name, card.task, bands, card.sha256["model.keras"], mosaic.ebv))
+            models.append(ModelUse(reference, card.name, card.task, bands, card.digest, mosaic.ebv))
     return tuple(models), skipped
 
 

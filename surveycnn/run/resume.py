@@ -8,12 +8,12 @@ from typing import Any
 
 from surveycnn.config import SurveyConfig
 from surveycnn.errors import ResumeError
-from surveycnn.paths import is_url, split_path
+from surveycnn.paths import split_path
 from surveycnn.run.inputs import MosaicInputs
 from surveycnn.run.plan import Plan
 from surveycnn.run.store import FOLDERS, WorkStore, read_json, write_json
 from surveycnn.sky.chunks import ChunkStore
-from surveycnn.sky.files import file_sha256
+from surveycnn.sky.files import file_sha256, is_remote
 
 _SHOWN = 5
 
@@ -90,8 +90,8 @@ def local_inputs(inputs: MosaicInputs) -> Iterator[str]:
     """Local files that the images of a mosaic are read from."""
     for image in inputs.images:
         for path in (image.path, image.weight, image.variance, image.rms, image.mask):
-            if path is not None and not is_url(path):
-                yield split_path(path)[0]
+            if path is not None and not is_remote(path):
+                yield split_path(path)[0].removeprefix("file://")
 
 
 def _file_stamp(path: str) -> list[int]:
@@ -110,7 +110,7 @@ def check_unchanged(store: WorkStore, inputs: MosaicInputs, chunks: ChunkStore) 
     for image in inputs.images:
         digests = (chunks.band_record(image.band) or {}).get("digests", {}) if image.band in finished else {}
         for name, digest in digests.items():
-            file = split_path(image.path if name == "image" else getattr(image, name))[0]
+            file = split_path(image.path if name == "image" else getattr(image, name))[0].removeprefix("file://")
             if file in changed and file_sha256(file) != digest:
                 raise ResumeError(
                     f"file {file!r} has changed since it was ingested: start over with --fresh, or give another output"

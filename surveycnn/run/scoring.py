@@ -35,12 +35,13 @@ class TileModel:
     """E(B-V) of the Milky Way in front of the mosaic, magnitudes."""
 
 
-def score(window: Window, columns: Columns, models: Sequence[TileModel], step: Step) -> Columns:
-    """Output columns of all models for the sources in `columns`; a row of NaN where a model gives no number.
+def score(window: Window, columns: Columns, models: Sequence[TileModel], step: Step) -> tuple[Columns, np.ndarray]:
+    """Output columns of all models for the sources in `columns`, NaN where a model gives no number, and the bits of their stamps.
 
     Stamps are cut once for all models that want the same geometry and bands from the same images.
     """
     y, x = columns["y"] - window.y0, columns["x"] - window.x0
+    incomplete = np.zeros(y.size, bool)
     pieces: list[Columns] = []
     for start in range(0, max(y.size, 1), SOURCES_PER_BATCH):
         some = slice(start, start + SOURCES_PER_BATCH)
@@ -49,11 +50,13 @@ def score(window: Window, columns: Columns, models: Sequence[TileModel], step: S
             bands = sorted({band for model in group for band in model.bands}, key=window.bands.index)
             with step("stamps"):
                 stamps = _stamps(window, bands, y[some], x[some], geometry)
+                incomplete[some] |= np.isnan(stamps).any(axis=(1, 2, 3))
             for model in group:
                 with step("predict"):
                     found |= _predict(model, stamps, bands, columns, some)
         pieces.append(found)
-    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+    scores = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+    return scores, np.where(incomplete, np.int32(flag_value("stamp_incomplete")), np.int32(0))
 
 
 @dataclass(frozen=True)

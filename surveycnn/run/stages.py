@@ -99,10 +99,9 @@ class RunTile:
         """Rows of a tile, and the parts of its core without data."""
         store = WorkStore(Path(self.work_dir))
         with ExitStack() as stack:
-            with clock("read"):
-                given = read_sources_of_tile(store, tile) if self.is_given else None
-                chunks = ChunkStore.open(store.chunk_path(tile.mosaic))
-                wide, window, maps = stack.enter_context(open_tile(chunks, tile, self.detection))
+            given = read_sources_of_tile(store, tile) if self.is_given else None
+            chunks = ChunkStore.open(store.chunk_path(tile.mosaic))
+            wide, window, maps = stack.enter_context(open_tile(chunks, tile, self.detection, clock))
             rows = process_tile(wide, window, self.tile_models, self.detection, clock, given, maps)
             return rows, empty_parts(tile, window, self.detection.bands)
 
@@ -110,14 +109,14 @@ class RunTile:
         """The models, loaded, with the bands that each is given."""
         found = []
         for model in self.models:
-            predictor = predictor_for(ModelKey(model.reference, model.sha256), self.engine, self.engine_threads)
+            predictor = predictor_for(ModelKey(model.reference, model.digest), self.engine, self.engine_threads)
             found.append(TileModel(predictor, model.bands, model.ebv))
         return found
 
     @property
     def loader(self) -> LoadModels:
         """Function that loads this unit's models ahead of their first use."""
-        keys = tuple(ModelKey(model.reference, model.sha256) for model in self.models)
+        keys = tuple(ModelKey(model.reference, model.digest) for model in self.models)
         return LoadModels(keys, self.engine, self.engine_threads)
 
 

@@ -79,8 +79,8 @@ def process_tile(
         columns = _on_sky(columns | (_given_columns(tile, given) if given is not None else {}))
     with step("load"):
         loaded = models()
-    scores = score(window, columns, loaded, step)
-    columns["flags"] = columns["flags"] | model_flags(columns, scores, loaded)
+    scores, bits = score(window, columns, loaded, step)
+    columns["flags"] = columns["flags"] | bits | model_flags(columns, scores, loaded)
     return tile_schema(window.bands, loaded, given).dataset(columns | scores)
 
 

@@ -6,12 +6,13 @@ Without it a source could be missing in a tile for what lies beyond the window, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from threading import Lock
 from typing import Protocol
 
 from surveycnn.run.memory import LARGEST_GROWTH
+from surveycnn.run.scoring import Step
 from surveycnn.run.tile import DetectionMaps, DetectionSettings, detection_maps
 from surveycnn.sky.tiling import Tile
 from surveycnn.sky.window import Window
@@ -38,23 +39,36 @@ def largest_halo(core_px: int, halo_px: int) -> int:
 
 
 @contextmanager
-def open_tile(store: WindowStore, tile: Tile, settings: DetectionSettings) -> Iterator[tuple[Tile, Window, DetectionMaps]]:
+def open_tile(
+    store: WindowStore, tile: Tile, settings: DetectionSettings, step: Step = lambda name: nullcontext()
+) -> Iterator[tuple[Tile, Window, DetectionMaps]]:
     """`tile` with the halo that it needs, its window in all bands, and the detection maps of that window.
 
     The halo is doubled as long as a family that could matter to the core runs out of the window, up to :func:`largest_halo`. One
     tile of a process at a time has a wider window than configured, so that the memory of a worker has a bound.
+
+    Parameters
+    ----------
+    step
+        As in :func:`surveycnn.run.tile.process_tile`, around the steps ``read`` and ``detect``.
     """
-    window = store.read_window(tile)
-    maps = detection_maps(window, settings)
-    if tile.halo == 0 or not needs_more(tile, window, maps, settings):
+    with step("read"):
+        window = store.read_window(tile)
+    with step("detect"):
+        maps = detection_maps(window, settings)
+        is_whole = tile.halo == 0 or not needs_more(tile, window, maps, settings)
+    if is_whole:
         yield tile, window, maps
         return
     bands = tuple(band for band in window.bands if band in settings.bands)
     del window, maps
     with _one_at_a_time:
-        wide = _wide_enough(store, tile, bands, settings)
-        window = store.read_window(wide)
-        yield wide, window, detection_maps(window, settings)
+        with step("read"):
+            wide = _wide_enough(store, tile, bands, settings)
+            window = store.read_window(wide)
+        with step("detect"):
+            maps = detection_maps(window, settings)
+        yield wide, window, maps
 
 
 def _wide_enough(store: WindowStore, tile: Tile, bands: tuple[str, ...], settings: DetectionSettings) -> Tile:
@@ -65,6 +79,7 @@ def _wide_enough(store: WindowStore, tile: Tile, bands: tuple[str, ...], setting
         window = store.read_window(wide, bands)
         if not needs_more(wide, window, detection_maps(window, settings), settings):
             break
+        del window  # before a wider one is read
         wide = replace(wide, halo=min(2 * wide.halo, limit))
     return wide
 

@@ -18,10 +18,10 @@ _loaded: dict[tuple[ModelKey, EngineConfig, int | None], Predictor] = {}
 
 @dataclass(frozen=True)
 class ModelKey:
-    """A model package and the digest of the weights that the plan saw."""
+    """A model package and the digest of the card and weights that the plan saw."""
 
     reference: str
-    sha256: str
+    digest: str
 
 
 def predictor_for(key: ModelKey, engine: EngineConfig, n_threads: int | None) -> Predictor:
@@ -45,7 +45,7 @@ def predictor_for(key: ModelKey, engine: EngineConfig, n_threads: int | None) ->
             predictor = load_model(
                 key.reference, engine=engine.kind, precision=engine.precision, batch_size=engine.batch_size, n_threads=n_threads
             )
-            if predictor.card.sha256["model.keras"] != key.sha256:
+            if predictor.card.digest != key.digest:
                 raise ResumeError(f"model {key.reference!r} has changed since the run was planned: start again with --fresh")
             _loaded[key, engine, n_threads] = predictor
         return predictor

@@ -21,6 +21,7 @@ import zarr
 from zarr.codecs import BloscCodec
 from zarr.storage import LocalStore
 
+from surveycnn.config import CORE_STEP_PX
 from surveycnn.errors import ConfigError, InputError, ResumeError
 from surveycnn.sky.background import MESH_PX, evaluate_mesh, mesh_shape
 from surveycnn.sky.strips import MASKED, SATURATED
@@ -31,7 +32,6 @@ from surveycnn.sky.window import Window
 LAYOUT_VERSION = 2
 _ATTRS = "surveycnn"
 _MAX_CHUNK_PX = 256
-_CORE_STEP_PX = 64
 COMPRESSOR = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
 
 
@@ -41,7 +41,7 @@ def inner_chunk_px(core_px: int) -> int:
     >>> inner_chunk_px(2048), inner_chunk_px(576)
     (256, 192)
     """
-    return max(size for size in range(_CORE_STEP_PX, _MAX_CHUNK_PX + 1) if core_px % size == 0)
+    return max(size for size in range(CORE_STEP_PX, _MAX_CHUNK_PX + 1) if core_px % size == 0)
 
 
 class ChunkStore:
@@ -98,8 +98,8 @@ class ChunkStore:
         ResumeError
             If another store is there and `overwrite` is False.
         """
-        if core_px < _CORE_STEP_PX or core_px % _CORE_STEP_PX:
-            raise ConfigError(f"tiling.core_px is {core_px!r}, expected a multiple of {_CORE_STEP_PX}")
+        if core_px < CORE_STEP_PX or core_px % CORE_STEP_PX:
+            raise ConfigError(f"tiling.core_px is {core_px!r}, expected a multiple of {CORE_STEP_PX}")
         description = {
             "layout": LAYOUT_VERSION,
             "mosaic": mosaic,

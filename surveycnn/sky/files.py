@@ -130,10 +130,12 @@ def remote_size(url: str) -> int:
 def _copy_of(file: str, decompress: Callable[..., Any] | None) -> IO[bytes]:
     """Nameless temporary copy of `file`, open for reading only (astropy refuses a handle that could also write)."""
     with tempfile.NamedTemporaryFile(prefix="surveycnn-", delete=False) as target:
+        copy = open(target.name, "rb")
+        os.unlink(target.name)  # before anything is in it: a process that is killed leaves nothing
         try:
             with _byte_stream(file) as stream:
                 shutil.copyfileobj(decompress(stream) if decompress else stream, target, _BLOCK)
-            target.flush()
-            return open(target.name, "rb")
-        finally:
-            os.unlink(target.name)
+        except BaseException:
+            copy.close()
+            raise
+        return copy

@@ -125,10 +125,8 @@ class _BandWriter:
     def _write_core_row(self, y0: int, cores: Iterator[tuple[int, dict[str, np.ndarray]]]) -> None:
         for x0, pixels in cores:
             for name, values in pixels.items():
-                if name == "bits":
-                    if not values.any():
-                        continue
-                    self._has_bits = True
+                if name == "bits":  # zeros too: an earlier attempt with another mask may have left its own
+                    self._has_bits = self._has_bits or bool(values.any())
                 ny, nx = values.shape
                 self._store.array(name)[self._index, y0 : y0 + ny, x0 : x0 + nx] = values  # type: ignore[arg-type]
 

@@ -26,7 +26,7 @@ from scipy import ndimage
 from surveycnn.errors import InputError
 from surveycnn.sky.background import MESH_PX, MIN_GOOD_FRACTION, evaluate_mesh, finish_mesh, mesh_statistics
 from surveycnn.sky.strips import MASKED, SATURATED, STRIP_PX, Strip
-from surveycnn.sky.wcs import local_jacobian, pixel_positions, sky_positions, wcs_from_text
+from surveycnn.sky.wcs import local_jacobian, pixel_positions, pixel_scale_arcsec, sky_positions, wcs_from_text
 
 SAME_GRID_PX = 0.1
 """Grids of equal shape whose pixels are nowhere farther apart than this are one grid."""
@@ -79,6 +79,7 @@ def regrid(strips: Iterable[Strip], source: Grid, wcs: WCS, ny: int, nx: int, *,
         If the image and the mosaic share no pixel, or no noise can be measured.
     """
     own = wcs_from_text(source.wcs_header)
+    average = pixel_scale_arcsec(wcs, ny, nx) > AVERAGE_FROM * pixel_scale_arcsec(own, source.ny, source.nx)
     with ExitStack() as stack:
         pixels = stack.enter_context(_Spool(source.ny, source.nx, folder))
         pixels.fill(strips, name)
@@ -86,7 +87,7 @@ def regrid(strips: Iterable[Strip], source: Grid, wcs: WCS, ny: int, nx: int, *,
         for y0 in range(0, ny, STRIP_PX):
             strip = _empty_strip(y0, min(STRIP_PX, ny - y0), nx)
             for x0 in range(0, nx, _BLOCK_PX):
-                found |= _fill_block(strip, x0, min(x0 + _BLOCK_PX, nx), pixels, own, wcs)
+                found |= _fill_block(strip, x0, min(x0 + _BLOCK_PX, nx), pixels, own, wcs, average)
             yield strip
         if not found:
             raise InputError(f"image {name!r} and its mosaic share no pixel of the sky: correct its WCS, or leave it out")
@@ -151,7 +152,7 @@ def _empty_strip(y0: int, height: int, nx: int) -> Strip:
     return Strip(y0, image, weight, np.zeros((height, nx), np.uint8))
 
 
-def _fill_block(strip: Strip, x0: int, x1: int, pixels: _Spool, own: WCS, wcs: WCS) -> bool:
+def _fill_block(strip: Strip, x0: int, x1: int, pixels: _Spool, own: WCS, wcs: WCS, average: bool) -> bool:
     """Fill the columns [x0:x1] of a strip of the mosaic; False where the image does not reach there."""
     y0, y1 = strip.y0, strip.y0 + strip.image.shape[0]
     box = _source_box(own, wcs, (y0, y1, x0, x1), pixels)
@@ -161,7 +162,7 @@ def _fill_block(strip: Strip, x0: int, x1: int, pixels: _Spool, own: WCS, wcs: W
     target = wcs.slice((slice(y0, y1), slice(x0, x1)))
     source = own.slice((slice(box[0], box[1]), slice(box[2], box[3])))
     area = _area_ratio(own, wcs, (y0, y1, x0, x1))
-    block = _resample(image, variance, bits, source, target, area)
+    block = _resample(image, variance, bits, source, target, area, average)
     if block is None:
         return False
     assert strip.weight is not None
@@ -202,7 +203,7 @@ def _area_ratio(own: WCS, wcs: WCS, block: tuple[int, int, int, int]) -> np.ndar
 
 
 def _resample(
-    image: np.ndarray, variance: np.ndarray, bits: np.ndarray, source: WCS, target: WCS, area: np.ndarray
+    image: np.ndarray, variance: np.ndarray, bits: np.ndarray, source: WCS, target: WCS, area: np.ndarray, average: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Image, weight and bits (y, x) of a block of the mosaic; None where nothing of the image is there."""
     from reproject import reproject_adaptive, reproject_interp
@@ -217,7 +218,7 @@ def _resample(
     # splines reach far: a hole is filled with the level around it, and cut out again afterwards
     filled = np.where(np.isfinite(image), image, np.nanmedian(image))
     noise = np.where(np.isfinite(variance), variance, np.nanmedian(np.where(bad, np.nan, variance)) if not bad.all() else 0)
-    if np.sqrt(np.median(area)) <= AVERAGE_FROM:
+    if not average:
         pixels = interpolated(filled.astype(np.float64), "bicubic") * area
     else:
         options = {"shape_out": area.shape, "kernel": "hann", "conserve_flux": True, "return_footprint": False}

@@ -20,6 +20,7 @@ from surveycnn.errors import InputError
 from surveycnn.paths import split_path
 from surveycnn.sky.files import local_bytes
 from surveycnn.sky.images import open_image
+from surveycnn.sky.sphere import unit_vectors, wrapped
 
 ARCSEC = 3600 * 180 / np.pi
 """Arcsec per radian."""
@@ -91,7 +92,7 @@ def _read_header(path: str) -> fits.Header:
     """Header of a text file (lines or 80-column cards) or of a FITS image."""
     file, hdu = split_path(path)
     with local_bytes(file) as stream:
-        text = stream.read(1 << 20)
+        text = stream.read(1 << 20).replace(b"\r\n", b"\n")
     is_fits = text.startswith(b"SIMPLE  =") and b"\n" not in text[:81]  # text files of whole headers begin so, too
     if hdu is not None or is_fits:
         with open_image(path) as image:
@@ -125,7 +126,7 @@ def sky_positions(wcs: WCS, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, n
     frame = sky_frame(wcs)
     if not isinstance(frame, ICRS):
         lon, lat = _converted(lon, lat, frame, ICRS())
-    return _wrapped(lon), lat
+    return wrapped(lon), lat
 
 
 def pixel_positions(wcs: WCS, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -159,7 +160,7 @@ def local_jacobian(wcs: WCS, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     east, north = _east_north(*sky_positions(wcs, x, y))
     jacobian = np.empty((x.size, 2, 2))
     for axis, (dx, dy) in enumerate(((0.5, 0.0), (0.0, 0.5))):
-        step = _unit_vectors(*sky_positions(wcs, x + dx, y + dy)) - _unit_vectors(*sky_positions(wcs, x - dx, y - dy))
+        step = unit_vectors(*sky_positions(wcs, x + dx, y + dy)) - unit_vectors(*sky_positions(wcs, x - dx, y - dy))
         jacobian[:, 0, axis] = ARCSEC * _dot(east, step)
         jacobian[:, 1, axis] = ARCSEC * _dot(north, step)
     return jacobian
@@ -226,7 +227,7 @@ def _undistorted(wcs: WCS) -> WCS:
 
 def _refined(wcs: WCS, pixels: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
     """Pixels (2, n) of ICRS positions after Newton's steps from `pixels`, each position for itself."""
-    target = _unit_vectors(ra, dec)
+    target = unit_vectors(ra, dec)
     open_ = np.flatnonzero(np.isfinite(pixels).all(axis=0))
     found = np.full(pixels.shape, np.nan)
     for _ in range(_MAX_STEPS):
@@ -234,7 +235,7 @@ def _refined(wcs: WCS, pixels: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> n
             break
         x, y = pixels[:, open_]
         here = sky_positions(wcs, x, y)
-        away = target[open_] - _unit_vectors(*here)
+        away = target[open_] - unit_vectors(*here)
         east, north = (ARCSEC * _dot(axis, away) for axis in _east_north(*here))
         jacobian = local_jacobian(wcs, x, y)
         determinant = jacobian[:, 0, 0] * jacobian[:, 1, 1] - jacobian[:, 0, 1] * jacobian[:, 1, 0]
@@ -258,17 +259,5 @@ def _east_north(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return east, north
 
 
-def _unit_vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """Unit vectors (n, 3) of positions in degrees."""
-    ra, dec = np.radians(ra), np.radians(dec)
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
-
-
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a[:, 0] * b[:, 0] + a[:, 1] * b[:, 1] + a[:, 2] * b[:, 2]
-
-
-def _wrapped(lon: np.ndarray) -> np.ndarray:
-    """Degrees in [0, 360): the remainder of a small negative number is 360 itself."""
-    lon = lon % 360.0
-    return np.where(lon == 360.0, 0.0, lon)

@@ -20,6 +20,7 @@ from surveycnn.catalogs.tables import field_attrs
 from surveycnn.errors import InputError
 from surveycnn.paths import is_url, split_path
 from surveycnn.sky.files import file_sha256
+from surveycnn.sky.sphere import unit_vectors
 from surveycnn.sky.wcs import pixel_positions, sky_positions, wcs_from_text
 from surveycnn.sources.centroid import on_grid
 from surveycnn.tables.arrays import array_of_column
@@ -257,18 +258,12 @@ def _near(wcs: WCS, ny: int, nx: int, ra: np.ndarray, dec: np.ndarray) -> np.nda
     around = np.stack(sky_positions(wcs, *_outline(ny, nx)))
     if not np.isfinite(around).all():
         return np.arange(ra.size)
-    points = _vectors(*around)
+    points = unit_vectors(*around)
     middle = points.mean(axis=0)
     radius = _MARGIN * np.linalg.norm(points - middle, axis=1).max()
     south, north = np.degrees(np.arcsin(np.clip(middle[2] + np.array([-radius, radius]), -1, 1)))
     rows = np.flatnonzero((dec >= south) & (dec <= north))
-    return rows[np.linalg.norm(_vectors(ra[rows], dec[rows]) - middle, axis=1) <= radius]
-
-
-def _vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """Unit vectors (n, 3) of positions in degrees."""
-    ra, dec = np.radians(ra), np.radians(dec)
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+    return rows[np.linalg.norm(unit_vectors(ra[rows], dec[rows]) - middle, axis=1) <= radius]
 
 
 def _range(ra: np.ndarray, dec: np.ndarray) -> str:

@@ -33,7 +33,7 @@ SMOOTHED_NOISE = 0.375
 
 _CLEAN_BETA = 2.0
 _CLEAN_LEAST = 0.05
-_EDGE_PX = 2 + REACH_PX
+EDGE_REACH_PX = 2 + REACH_PX
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _truncated(
     objects: Objects, y: np.ndarray, x: np.ndarray, shape: tuple[int, int], open_edges: tuple[bool, bool, bool, bool]
 ) -> np.ndarray:
     """(object,) True where the family comes so near an open edge that pixels beyond have a say in its own."""
-    return np.isin(objects.family, objects.family_of_pixel[_at_edge(y, x, shape, open_edges, _EDGE_PX)])
+    return np.isin(objects.family, objects.family_of_pixel[_at_edge(y, x, shape, open_edges, EDGE_REACH_PX)])
 
 
 def _at_edge(
@@ -195,8 +195,8 @@ def is_cut(above: np.ndarray, open_edges: tuple[bool, bool, bool, bool], rows: s
     """
     bottom, top, left, right = open_edges
     family, _ = label(above, structure=np.ones((3, 3), bool))
-    edges = [family[:_EDGE_PX] if bottom else (), family[-_EDGE_PX:] if top else ()]
-    edges += [family[:, :_EDGE_PX] if left else (), family[:, -_EDGE_PX:] if right else ()]
+    edges = [family[:EDGE_REACH_PX] if bottom else (), family[-EDGE_REACH_PX:] if top else ()]
+    edges += [family[:, :EDGE_REACH_PX] if left else (), family[:, -EDGE_REACH_PX:] if right else ()]
     running_out = np.unique(np.concatenate([np.ravel(edge) for edge in edges]))
     reach = (slice(max(s.start - CLEAN_RADIUS_PX, 0), s.stop + CLEAN_RADIUS_PX) for s in (rows, cols))
     return bool(np.isin(family[tuple(reach)], running_out[running_out > 0]).any())

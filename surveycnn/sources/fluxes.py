@@ -10,7 +10,7 @@ import sep
 
 from surveycnn.catalogs.flags import flag_value
 from surveycnn.sources.kron import disc_sums
-from surveycnn.sources.neighbours import Cells, Objects, Places, batches, labels_near, pixels_near
+from surveycnn.sources.neighbours import Cells, Owners, Places, batches, labels_near, pixels_near
 
 if TYPE_CHECKING:
     from surveycnn.sources.photometry import BandPixels
@@ -21,7 +21,7 @@ half: a source in a corner of the coverage has a quarter on each side of its cen
 
 
 def aperture_fluxes(
-    pixels: BandPixels, objects: Objects, places: Places, radii: np.ndarray, sigma: np.ndarray
+    pixels: BandPixels, objects: Owners, places: Places, radii: np.ndarray, sigma: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fluxes and their errors in some apertures.
 

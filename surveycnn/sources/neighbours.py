@@ -111,7 +111,7 @@ class Cells:
 
 
 @dataclass(frozen=True)
-class Objects:
+class Owners:
     """Whose light the pixels of a detection image hold."""
 
     segmentation: np.ndarray

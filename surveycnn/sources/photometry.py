@@ -14,10 +14,10 @@ import numpy as np
 
 from surveycnn.catalogs.flags import flag_value, has_flag
 from surveycnn.sources.centroid import CENTROID_REACH, on_grid, windowed_centroids
-from surveycnn.sources.detect import Detections
+from surveycnn.sources.detect import EDGE_REACH_PX, Detections
 from surveycnn.sources.fluxes import aperture_fluxes
 from surveycnn.sources.kron import aperture_limits_px, half_light_radii, kron_radii
-from surveycnn.sources.neighbours import Objects, Places, batches, grow, labels_near, pixels_near
+from surveycnn.sources.neighbours import Owners, Places, batches, grow, labels_near, pixels_near
 
 CENTROID_SIGMA_ARCSEC = 0.45
 """Of the Gaussian under which centroids are measured: that of a seeing of 1 arcsec."""
@@ -170,17 +170,26 @@ def measure_sources(
     return Measured(y, x, flux, flux_err, flux_aper, flux_aper_err, half_light, radius, flags | bits)
 
 
-def _objects(detection: DetectionImage, pixels: BandPixels) -> Objects:
+def measuring_reach_px(pixel_scale: float) -> int:
+    """How far from a source its measurement looks: the largest aperture, what is grown into it, and what an edge may change."""
+    return int(np.ceil(aperture_limits_px(pixel_scale)[1])) + _growth_px(pixel_scale) + EDGE_REACH_PX
+
+
+def _growth_px(pixel_scale: float) -> int:
+    return max(round(GROWTH_ARCSEC / pixel_scale), 1)
+
+
+def _objects(detection: DetectionImage, pixels: BandPixels) -> Owners:
     """Whose light the pixels hold, as far as that is known."""
     if detection.found is None:
-        return Objects(np.zeros(detection.mask.shape, np.int32), np.zeros(1, bool), np.zeros(1, bool), pixels.open_edges)
+        return Owners(np.zeros(detection.mask.shape, np.int32), np.zeros(1, bool), np.zeros(1, bool), pixels.open_edges)
     unsure = np.append(False, has_flag(detection.found.flags, "truncated"))
-    grown = grow(detection.found.segmentation, max(round(GROWTH_ARCSEC / pixels.pixel_scale), 1))
-    return Objects(grown, np.arange(unsure.size) > 0, unsure, pixels.open_edges)
+    grown = grow(detection.found.segmentation, _growth_px(pixels.pixel_scale))
+    return Owners(grown, np.arange(unsure.size) > 0, unsure, pixels.open_edges)
 
 
 def _radii(
-    clean: np.ndarray, mask: np.ndarray, objects: Objects, places: Places, pixel_scale: float
+    clean: np.ndarray, mask: np.ndarray, objects: Owners, places: Places, pixel_scale: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Radii (source,) of apertures and of half their light, px, and how far the pixels that they come from reach.
 

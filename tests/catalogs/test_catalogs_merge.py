@@ -74,6 +74,19 @@ def test_merge_tiles__source_twice_names_the_tiles(tiles, table):
         merge_tiles(tiles)
 
 
+def test_merge_tiles__tile_that_is_written_while_it_is_read(tiles, table, monkeypatch):
+    def read_and_replace(path, **options):
+        found = pq.ParquetFile(path).read()
+        if path == tiles[6]:
+            pq.write_table(table.slice(0, 3), path)
+        return found
+
+    monkeypatch.setattr("surveycnn.catalogs.merge.pq.read_table", read_and_replace)
+    n_rows = table.num_rows
+    with pytest.raises(SurveyCNNError, match=rf"merged {n_rows} rows, but the 7 tile files hold {n_rows + 3}"):
+        merge_tiles(tiles)
+
+
 def test_merge_tiles__columns_disagree(tiles, table):
     pq.write_table(table.slice(0, 1).set_column(1, "ra", pa.array([1])), tiles[6])
     with pytest.raises(SurveyCNNError, match=r"c0006.parquet' has unknown columns \[\], columns of another type \['ra'\]"):

@@ -22,10 +22,10 @@ from surveycnn.catalogs.formats import read_fits, read_zarr
 from surveycnn.catalogs.hats_writer import MARGIN
 from surveycnn.catalogs.publish import publish
 from surveycnn.catalogs.query import open_catalog
-from surveycnn.catalogs.regions import unit_vectors
 from surveycnn.catalogs.source import HatsSource, count_rows, hats_partitions
 from surveycnn.catalogs.tables import arrow_to_numpy, field_attrs
 from surveycnn.errors import ConfigError, SchemaError, SurveyCNNError
+from surveycnn.sky.sphere import unit_vectors
 
 
 def contents(folder):

@@ -11,9 +11,10 @@ from surveycnn.catalogs import source as source_module
 from surveycnn.catalogs.flags import has_flag
 from surveycnn.catalogs.publish import publish
 from surveycnn.catalogs.query import open_catalog
-from surveycnn.catalogs.regions import separation_deg, unit_vectors
+from surveycnn.catalogs.regions import separation_deg
 from surveycnn.catalogs.tables import arrow_to_numpy
 from surveycnn.errors import CatalogError
+from surveycnn.sky.sphere import unit_vectors
 
 
 @pytest.fixture(scope="module", params=["hats", "zarr", "fits"])

@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surveycnn.catalogs.healpix import healpix_index, partition, pixel_range
-from surveycnn.catalogs.regions import MAX_RANGES, Box, Cone, Polygon, separation_deg, unit_vectors
+from surveycnn.catalogs.regions import MAX_RANGES, Box, Cone, Polygon, separation_deg
 from surveycnn.errors import CatalogError
+from surveycnn.sky.sphere import unit_vectors
 
 RNG = np.random.default_rng(3)
 # all over the sky, crowded at the poles and at ra 0, and at those places exactly

@@ -61,6 +61,10 @@ def test_load_config__keeps_urls_and_model_names(tmp_path):
             {"detection": {"id": "ID", "ra": "RA"}},
             r"key 'detection': ra and id name columns of detection.catalog, which is not given",
         ),
+        (
+            {"mosaics": [{"id": "m1", "grid": "z", "images": [{"band": "g", "path": "a"}, {"band": "r", "path": "b"}]}]},
+            r"mosaic 'm1' has no band 'z' \(key grid\): its images are in g, r",
+        ),
         ({"formats": ["csv"]}, r"key 'formats\[0\]': .*'hats', 'zarr' or 'fits' \(found 'csv'\)"),
         ({"engine": {"batch_size": 0}}, r"key 'engine.batch_size"),
     ],

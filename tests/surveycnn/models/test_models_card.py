@@ -85,6 +85,8 @@ def test_read_card__missing_and_too_large(tmp_path):
         ({"task": "photoz"}, "needs outputs.n_components"),
         ({"bands": ["g", "g"]}, "name a band twice"),
         ({"bands": ["g", "i"]}, "scaling.softening has the bands"),
+        ({"photometry": {"softening": {"g": 1.0}}}, r"photometry.softening has the bands \['g'\], expected \['g', 'r'\]"),
+        ({"extinction": {"g": 3.2, "i": 1.6}}, r"extinction has the bands \['g', 'i'\], expected \['g', 'r'\] or none"),
         ({"flux_unit": "uJy"}, "flux_unit"),
         ({"orientation": "north"}, "orientation\n.*'mosaic' or 'sky'"),
         ({"pixel_scale": float("nan")}, "pixel_scale"),

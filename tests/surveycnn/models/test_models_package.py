@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
-from surveycnn.errors import ModelError
+from surveycnn.config import EngineConfig
+from surveycnn.errors import ModelError, ResumeError
 from surveycnn.models.backend import import_keras
 from surveycnn.models.package import (
     Golden,
@@ -20,6 +21,7 @@ from surveycnn.models.package import (
     save_package,
     shipped_models,
 )
+from surveycnn.run.worker import ModelKey, predictor_for
 
 
 def resign(package):
@@ -74,6 +76,16 @@ def test_save_package__network_of_another_shape(package):
     card = find_card(package).model_copy(update={"stamp_px": 32})
     with pytest.raises(ModelError, match=r"goes from \(16, 16, 2\) to \(1,\), the card says from \(32, 32, 2\)"):
         save_package(package, model, card, Golden(np.zeros((1, 32, 32, 2)), np.zeros((1, 32, 32, 2))))
+
+
+def test_predictor_for__package_that_has_changed_since_the_plan(package):
+    planned = find_card(package).sha256["model.keras"]
+    _, model = load_package(package)
+    model.layers[-1].bias.assign(model.layers[-1].bias + 1.0)
+    save_package(package, model, find_card(package), read_golden(package, find_card(package)))
+    assert check_package(package) == []
+    with pytest.raises(ResumeError, match=r"model '.*/package' has changed since the run was planned: start again with --fresh"):
+        predictor_for(ModelKey(str(package), planned), EngineConfig(kind="tensorflow", batch_size=4), 1)
 
 
 @pytest.mark.parametrize("name", ["model.keras", "golden.npz"])

@@ -53,10 +53,32 @@ def test_make_plan__is_the_same_every_time(sky):
 
 
 @pytest.mark.parametrize(
-    "override", ["tiling.core_px=128", "detection.threshold_sigma=4", "models=[lens]", "engine.precision=bfloat16"]
+    "override",
+    [
+        "tiling.core_px=128",
+        "tiling.halo_px=128",
+        "detection.bands=[g, r]",
+        "detection.threshold_sigma=4",
+        "detection.min_area_px=6",
+        "detection.combine=chi2",
+        "photometry.aperture_arcsec=3",
+        "models=[lens]",
+        "engine.precision=bfloat16",
+        "mosaics.0.ebv=0.1",
+        "mosaics.0.images.1.zeropoint=26",
+        "mosaics.0.images.1.saturation=1000",
+        "mosaics.0.images.1.nodata=-99",
+    ],
 )
 def test_make_plan__changes_with_whatever_the_result_depends_on(sky, override):
     assert planned(sky).digest != planned(sky, override).digest
+
+
+def test_make_plan__changes_with_the_grid_where_images_have_several(sky, copy):
+    assert planned(sky).digest == planned(sky, "mosaics.0.grid=i").digest, "all images are on one grid"
+    with fits.open(copy / "i.fits", mode="update") as hdus:
+        hdus[0].header["CRPIX1"] += 3
+    assert planned(copy).digest != planned(copy, "mosaics.0.grid=i").digest
 
 
 @pytest.mark.parametrize("override", ["output=elsewhere", "cluster=threads", "formats=[fits]", "engine.batch_size=7"])
@@ -153,6 +175,15 @@ def test_plan__grid_of_another_band(copy):
     assert set(planned(copy, "mosaics.0.grid=i").mosaics[0].inputs.regridded) == {"g", "r", "z"}
 
 
+@pytest.mark.parametrize(("factor", "found"), [(1e-5, "2e-06"), (1e4, "2e.03")])
+def test_survey__refuses_a_pixel_scale_that_no_image_of_the_sky_has(copy, capsys, factor, found):
+    with fits.open(copy / "g.fits", mode="update") as hdus:
+        for key in ("PC1_1", "PC1_2", "PC2_1", "PC2_2"):
+            hdus[0].header[key] *= factor
+    message = rf"mosaic 'm1': the WCS in '.*g.fits' gives {found} arcsec per pixel, expected 0.001 to 600: correct it"
+    assert_match(refused(copy, capsys), message)
+
+
 def test_survey__refuses_an_image_without_wcs(copy, capsys):
     fits.writeto(copy / "g.fits", fits.getdata(copy / "g.fits"), fits.Header({"MAGZP": 27.0}), overwrite=True)
     assert_match(refused(copy, capsys), r"mosaic 'm1': image .*g.fits' has no usable WCS .*give the mosaic `wcs`, a header file")
@@ -179,18 +210,18 @@ def test_survey__refuses_when_no_model_can_run(copy, capsys):
 
 
 def test_survey__refuses_a_halo_that_is_smaller_than_half_a_stamp(copy):
-    with pytest.raises(ConfigError, match=r"halo_px' is 64, but the 64 px stamps of model 'lens' need at least \d+ px"):
+    with pytest.raises(ConfigError, match=r"halo_px' is 96, but the 64 px stamps of model 'lens' need at least \d+ px"):
         for band in BANDS:  # 64 px of 0.2 arcsec are 256 px of 0.05 arcsec
             with fits.open(copy / f"{band}.fits", mode="update") as hdus:
                 for key in ("PC1_1", "PC1_2", "PC2_1", "PC2_2"):
                     hdus[0].header[key] /= 4
-        planned(copy, "tiling.halo_px=64")
+        planned(copy, "tiling.halo_px=96")
 
 
 def test_survey__refuses_an_aperture_that_is_larger_than_the_halo(copy):
-    message = r"key 'photometry.aperture_arcsec' is 30, 7\d px from the middle .*tiling.halo_px is 64: raise it, or measure less"
+    message = r"key 'photometry.aperture_arcsec' is 60, 15\d px from the middle .*tiling.halo_px is 96: raise it, or measure less"
     with pytest.raises(ConfigError, match=message):
-        planned(copy, "photometry.aperture_arcsec=30", "tiling.halo_px=64")
+        planned(copy, "photometry.aperture_arcsec=60", "tiling.halo_px=96")
 
 
 def test_survey__refuses_an_output_that_is_a_file(copy, capsys):

@@ -45,7 +45,9 @@ def window_of(degrees: float) -> Window:
 
 def logits(model: TileModel, degrees: float) -> float:
     columns = {"y": np.array([100.0]), "x": np.array([100.0])}
-    return float(score(window_of(degrees), columns, [model], lambda name: nullcontext())["lens_logit"][0])
+    scores, bits = score(window_of(degrees), columns, [model], lambda name: nullcontext())
+    assert bits.tolist() == [0]
+    return float(scores["lens_logit"][0])
 
 
 def test_score__with_north_up_does_not_depend_on_the_mosaic(lens):
@@ -56,6 +58,6 @@ def test_score__with_north_up_does_not_depend_on_the_mosaic(lens):
 
 def test_score__models_of_two_orientations_have_stamps_of_their_own(lens):
     columns = {"y": np.array([100.0]), "x": np.array([100.0])}
-    both = score(window_of(137.0), columns, lens, lambda name: nullcontext())
+    both, _ = score(window_of(137.0), columns, lens, lambda name: nullcontext())
     assert both["lens_logit"][0] == pytest.approx(logits(lens[1], 137.0), abs=1e-4), "the last one stays"
     assert logits(lens[0], 137.0) != pytest.approx(logits(lens[1], 137.0), abs=1e-4)

@@ -106,3 +106,18 @@ def test_process_tile__dust_of_the_milky_way_changes_redshifts_and_no_flux(parts
     changed = {str(name) for name in clear.data_vars if not clear[name].equals(dusty[name])}
     assert {"z_phot", "pz_mean", "pz_domain"} <= changed
     assert all(name.startswith(("z_", "pz_")) or name == "flags" for name in changed)
+
+
+def test_process_tile__flags_stamps_with_missing_pixels(parts):
+    """Those beside the hole of the small sky and at its edges, and no others."""
+    tile, window, models, settings = parts
+    rows = process_tile(tile, window, models, settings)
+    reach = 32.5  # half a stamp
+    missing = np.pad(np.isnan(window.image).any(axis=0), 60, constant_values=True)
+    incomplete = []
+    for y, x in zip(rows["y"].values - window.y0 + 60, rows["x"].values - window.x0 + 60, strict=True):
+        square = (slice(int(y - reach) + 1, int(y + reach)), slice(int(x - reach) + 1, int(x + reach)))
+        incomplete.append(bool(missing[square].any()))
+    found = has_flag(rows["flags"].values, "stamp_incomplete")
+    assert 0 < found.sum() < len(found)
+    assert (found != np.array(incomplete)).mean() < 0.05  # a pixel more or less at the rim of a stamp

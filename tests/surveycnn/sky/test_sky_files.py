@@ -1,12 +1,14 @@
 import bz2
 import gzip
 import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from surveycnn.errors import InputError
 from surveycnn.paths import split_path
-from surveycnn.sky.files import file_sha256, is_remote, local_bytes
+from surveycnn.sky.files import file_sha256, header_bytes, is_remote, local_bytes, remote_size
 
 
 def test_split_path__cfitsio_forms():
@@ -58,3 +60,40 @@ def test_local_bytes__damaged_compression(tmp_path, suffix, compress):
     path.write_bytes(b"not compressed at all")
     with pytest.raises(InputError, match="is damaged or cut short"):
         local_bytes(str(path))
+
+
+class _Refusing(BaseHTTPRequestHandler):
+    """A web server that says how long a file is, and answers with the number in its name when it shall give it."""
+
+    def do_HEAD(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "5760")
+        self.end_headers()
+
+    def do_GET(self):
+        self.send_response(int(self.path.strip("/").partition(".")[0]))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def web():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Refusing)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("reading", [file_sha256, local_bytes, header_bytes])
+@pytest.mark.parametrize("status", ["403", "500"])
+def test_local_bytes__server_that_gives_nothing(web, reading, status):
+    assert remote_size(f"{web}/{status}.fits") == 5760
+    message = rf"file 'http://.*/{status}.fits' cannot be fetched \({status}, .*\): check the address and the permissions"
+    with pytest.raises(InputError, match=message):
+        reading(f"{web}/{status}.fits")

@@ -136,7 +136,9 @@ def test_ingest_band__aborted_ingest_is_not_finished(make_store, write, sky, mon
 
 def test_ingest_band__wrong_shapes(make_store, write, sky):
     path = make_store()
-    with pytest.raises(InputError, match=r"g.fits' of mosaic 'm1' has shape \(300, 200\), expected \(300, 270\)"):
+    with pytest.raises(
+        InputError, match=r"g.fits' of mosaic 'm1' has shape \(300, 200\), expected \(300, 270\) as its header said"
+    ):
         ingest_band(path, ImageConfig(band="g", path=write("g", sky[:, :200]), zeropoint=0), 0, CORE)
     image = ImageConfig(band="g", path=write("g", sky), zeropoint=0, mask=write("m", np.zeros((NY, 5), np.uint8)))
     with pytest.raises(InputError, match=r"mask '.*m.fits' has shape \(300, 5\), expected \(300, 270\) as its image"):

@@ -1,5 +1,7 @@
 """Bands on other pixel grids: the same sky after they are brought to the mosaic's, flux and noise conserved."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -60,10 +62,12 @@ def ingest(tmp_path):
         config = ImageConfig(band="g", zeropoint=31.4, **paths)
         record = ingest_band(str(store), config, 0, core_px, Grid(*pixels.shape, wcs_text(own)))
         opened = ChunkStore.open(store)
-        assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
         return opened.read_window(opened.grid(1000, 1024).tile(0, 0)), record
 
-    return ingest_image
+    yield ingest_image
+    # the temporary files have no name, so they take space for as long as one is open
+    opened = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert [str(file) for file in opened if tmp_path in file.parents and file.name.endswith("(deleted)")] == []
 
 
 GRIDS = {
