@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from surveycnn.errors import InputError
+
 MESH_PX = 128
 """Side of a mesh cell in pixels: large beside a galaxy, small beside the gradients of the sky."""
 
@@ -127,6 +129,34 @@ def finish_mesh(sky: np.ndarray, rms: np.ndarray) -> tuple[np.ndarray, np.ndarra
     nearest = ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True)
     smooth = [ndimage.median_filter(mesh[tuple(nearest)], size=3, mode="nearest") for mesh in (sky, rms)]
     return smooth[0], smooth[1]
+
+
+class MeshBuilder:
+    """Gathers the mesh of a whole image from its strips, which begin at cells' corners."""
+
+    def __init__(self, ny: int, nx: int, name: str):
+        self._name = name
+        self._min_good = MIN_GOOD_FRACTION * min(MESH_PX, ny) * min(MESH_PX, nx)
+        self._cells: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, strip: np.ndarray) -> None:
+        """Measure the cells of the next rows (y, x), NaN = no data."""
+        self._cells.append(mesh_statistics(strip, MESH_PX, self._min_good))
+
+    def finish(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sky and noise (cell y, cell x) float64, without gaps.
+
+        Raises
+        ------
+        InputError
+            Where no cell has a noise level.
+        """
+        sky, rms = (np.concatenate(parts) for parts in zip(*self._cells, strict=True))
+        if np.isnan(rms).all():
+            raise InputError(
+                f"{self._name} gives no noise level: nowhere is a quarter of {MESH_PX} x {MESH_PX} px good and not constant"
+            )
+        return finish_mesh(sky, rms)
 
 
 def evaluate_mesh(mesh: np.ndarray, y0: int, y1: int, x0: int, x1: int, mesh_px: int = MESH_PX) -> np.ndarray:

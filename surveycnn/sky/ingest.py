@@ -18,7 +18,7 @@ import numpy as np
 from surveycnn.config import ImageConfig
 from surveycnn.errors import InputError
 from surveycnn.paths import split_path
-from surveycnn.sky.background import MESH_PX, MIN_GOOD_FRACTION, finish_mesh, mesh_statistics
+from surveycnn.sky.background import MeshBuilder
 from surveycnn.sky.chunks import ChunkStore
 from surveycnn.sky.files import file_sha256
 from surveycnn.sky.regrid import Grid, regrid
@@ -102,23 +102,17 @@ class _BandWriter:
     def write(self, strips: Iterable[Strip]) -> dict[str, Any]:
         """Write all strips, then the meshes; returns what the band's record says of its pixels."""
         store = self._store
-        min_good = MIN_GOOD_FRACTION * min(MESH_PX, store.ny) * min(MESH_PX, store.nx)
-        cells, n_bad = [], 0
+        mesh, n_bad = MeshBuilder(store.ny, store.nx, self._name), 0
         with _CoreRow(store, self._folder) as row:
             for strip in strips:
                 good = strip.good
                 n_bad += int(np.isnan(good).sum())
-                cells.append(mesh_statistics(good, MESH_PX, min_good))
+                mesh.add(good)
                 for y0, pixels in row.append(strip):
                     self._write_core_row(y0, pixels)
         if n_bad == store.ny * store.nx:
             raise InputError(f"{self._name} has no good pixel: all are NaN, masked, or of no weight")
-        sky, rms = (np.concatenate(parts) for parts in zip(*cells, strict=True))
-        if np.isnan(rms).all():
-            raise InputError(
-                f"{self._name} gives no noise level: nowhere is a quarter of {MESH_PX} x {MESH_PX} px good and not constant"
-            )
-        sky, rms = finish_mesh(sky, rms)
+        sky, rms = mesh.finish()
         store.array("sky")[self._index], store.array("rms")[self._index] = sky.astype(np.float32), rms.astype(np.float32)
         return {"n_bad": n_bad, "has_bits": self._has_bits, "sky": float(np.median(sky)), "rms": float(np.median(rms))}
 

@@ -24,7 +24,7 @@ from astropy.wcs import WCS
 from scipy import ndimage
 
 from surveycnn.errors import InputError
-from surveycnn.sky.background import MESH_PX, MIN_GOOD_FRACTION, evaluate_mesh, finish_mesh, mesh_statistics
+from surveycnn.sky.background import MeshBuilder, evaluate_mesh
 from surveycnn.sky.strips import MASKED, SATURATED, STRIP_PX, Strip
 from surveycnn.sky.wcs import local_jacobian, pixel_positions, pixel_scale_arcsec, sky_positions, wcs_from_text
 
@@ -109,7 +109,7 @@ class _Spool:
 
     def fill(self, strips: Iterable[Strip], name: str) -> None:
         """Write all strips; where they have no weights, the variance comes from a mesh of the image."""
-        cells, has_weight = [], True
+        mesh, has_weight = MeshBuilder(self.ny, self.nx, f"image {name!r}"), True
         for strip in strips:
             image = strip.good
             self._files["image"].write(image.tobytes())
@@ -119,9 +119,8 @@ class _Spool:
                 with np.errstate(divide="ignore"):
                     self._files["variance"].write((1 / strip.weight).tobytes())
             else:
-                min_good = MIN_GOOD_FRACTION * min(MESH_PX, self.ny) * min(MESH_PX, self.nx)
-                cells.append(mesh_statistics(image, MESH_PX, min_good))
-        self._rms = None if has_weight else _finished_noise(cells, name)
+                mesh.add(image)
+        self._rms = None if has_weight else mesh.finish()[1]
         for file in self._files.values():
             file.flush()
 
@@ -136,15 +135,6 @@ class _Spool:
         # a map that is dropped at once: its pages do not stay in the memory of the process
         pixels = np.memmap(self._files[name], dtype, "r", shape=(self.ny, self.nx))
         return np.array(pixels[y0:y1, x0:x1])
-
-
-def _finished_noise(cells: list[tuple[np.ndarray, np.ndarray]], name: str) -> np.ndarray:
-    sky, rms = (np.concatenate(parts) for parts in zip(*cells, strict=True))
-    if np.isnan(rms).all():
-        raise InputError(
-            f"image {name!r} gives no noise level: nowhere is a quarter of {MESH_PX} x {MESH_PX} px good and not constant"
-        )
-    return finish_mesh(sky, rms)[1]
 
 
 def _empty_strip(y0: int, height: int, nx: int) -> Strip:

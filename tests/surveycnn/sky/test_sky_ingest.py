@@ -128,7 +128,7 @@ def test_ingest_band__aborted_ingest_is_not_finished(make_store, write, sky, mon
     def fail(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("surveycnn.sky.ingest.finish_mesh", fail)
+    monkeypatch.setattr("surveycnn.sky.background.finish_mesh", fail)
     with pytest.raises(KeyboardInterrupt):
         ingest_band(path, image, 0, CORE)
     assert ChunkStore.open(path).finished_bands() == ()
