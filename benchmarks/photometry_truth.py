@@ -23,12 +23,15 @@ from benchmarks.real_sky_blends import BAD_BITS, PIXEL_SCALE, ZEROPOINT
 from surveycnn.catalogs.flags import has_flag
 from surveycnn.config import load_config
 from surveycnn.errors import InputError
+from surveycnn.run.tile import DetectionMaps, DetectionSettings
+from surveycnn.run.widen import open_tile
 from surveycnn.sky.zeropoints import AB_ZEROPOINT_NJY
-from surveycnn.sources.detect import detect_sources, detection_image
+from surveycnn.sources.detect import detect_sources, detection_image, smooth
 from surveycnn.sources.photometry import BandPixels, DetectionImage, Measured, Pixels, measure_sources
 
 HSC_BANDS = ("g", "r", "i", "z", "y")
 MATCH_ARCSEC = 1.0
+MIN_AREA_PX = 5
 OUTLIER_MAG = 0.5
 FAINTEST = 10.0
 """Least signal to noise of the true flux, in a band's own error, of what enters the table."""
@@ -54,11 +57,17 @@ class Sample:
     """Sources in the truth, found or not."""
 
 
-def measure(pixels: BandPixels, bands: list[int], threshold: float, neighbours: str) -> Measured:
-    """All sources of a window."""
-    significance, mask = detection_image(pixels.image, pixels.rms, bands)
-    found = detect_sources(significance, mask, threshold_sigma=threshold, min_area_px=5, open_edges=pixels.open_edges)
-    detection = DetectionImage(significance, mask, None if neighbours == "keep" else found)
+def measure(pixels: BandPixels, maps: DetectionMaps, threshold: float, neighbours: str) -> Measured:
+    """Measurements of all sources of a window or a cutout."""
+    found = detect_sources(
+        maps.significance,
+        maps.mask,
+        threshold_sigma=threshold,
+        min_area_px=MIN_AREA_PX,
+        open_edges=pixels.open_edges,
+        smoothed=maps.smoothed,
+    )
+    detection = DetectionImage(maps.significance, maps.mask, None if neighbours == "keep" else found)
     return measure_sources(pixels, detection, found.peak_y, found.peak_x, found.flags)
 
 
@@ -76,7 +85,9 @@ def sample_hsc(folder: Path, threshold: float, neighbours: str) -> Sample:
             image = np.where(bad, np.float32(np.nan), arrays["images"] * scale)
             truth, rms = arrays["matched"], np.sqrt(arrays["variance"]) * scale
         n_true += truth.size
-        got = measure(Pixels(image, rms, bad, np.zeros_like(bad), PIXEL_SCALE), [0, 1, 2], threshold, neighbours)
+        significance, mask = detection_image(image, rms, [0, 1, 2])
+        maps = DetectionMaps(significance, mask, smooth(significance, mask, normalise=True))
+        got = measure(Pixels(image, rms, bad, np.zeros_like(bad), PIXEL_SCALE), maps, threshold, neighbours)
         mags = np.stack([truth[f"{band}magVar"] for band in HSC_BANDS], axis=1)
         rows += match(got, truth["y"], truth["x"], mags, truth["sourceType"] == b"star", PIXEL_SCALE)
     return sample(HSC_BANDS, rows, n_true)
@@ -96,11 +107,12 @@ def sample_mosaic(config_path: str, truth_path: str, threshold: float, neighbour
     rows: list[tuple] = []
     with tempfile.TemporaryDirectory() as folder:
         store = ingest(mosaic, Path(folder) / "mosaic.zarr", config.tiling.core_px)
-        wanted = [index for index, band in enumerate(mosaic.bands) if band in (config.detection.bands or "gri")]
-        for tile in store.grid(config.tiling.halo_px, config.tiling.core_px):
-            window = store.read_window(tile)
-            got = measure(window, wanted, threshold, neighbours)
-            own = np.flatnonzero(tile.owns(np.asarray(truth["y"]), np.asarray(truth["x"])))
+        wanted = tuple(band for band in mosaic.bands if band in (config.detection.bands or "gri"))
+        settings = DetectionSettings(wanted, threshold, MIN_AREA_PX, config.detection.combine)
+        for core in store.grid(config.tiling.halo_px, config.tiling.core_px):
+            with open_tile(store, core, settings) as (_, window, maps):
+                got = measure(window, maps, threshold, neighbours)
+            own = np.flatnonzero(core.owns(np.asarray(truth["y"]), np.asarray(truth["x"])))
             y, x = np.asarray(truth["y"])[own] - window.y0, np.asarray(truth["x"])[own] - window.x0
             rows += match(got, y, x, mags[own], np.asarray(truth["kind"])[own] == "star", window.pixel_scale)
     return sample(mosaic.bands, rows, len(truth))
