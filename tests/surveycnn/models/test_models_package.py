@@ -78,14 +78,18 @@ def test_save_package__network_of_another_shape(package):
         save_package(package, model, card, Golden(np.zeros((1, 32, 32, 2)), np.zeros((1, 32, 32, 2))))
 
 
-def test_predictor_for__package_that_has_changed_since_the_plan(package):
-    planned = find_card(package).sha256["model.keras"]
-    _, model = load_package(package)
-    model.layers[-1].bias.assign(model.layers[-1].bias + 1.0)
-    save_package(package, model, find_card(package), read_golden(package, find_card(package)))
-    assert check_package(package) == []
+@pytest.mark.parametrize("changed", ["weights", "prior"])
+def test_predictor_for__package_that_has_changed_since_the_plan(package, changed):
+    planned, (card, model) = ModelKey(str(package), find_card(package).digest), load_package(package)
+    if changed == "weights":
+        model.layers[-1].bias.assign(model.layers[-1].bias + 1.0)
+    else:
+        card = card.model_copy(update={"prior": card.prior.model_copy(update={"survey": 0.01})})
+    save_package(package, model, card, read_golden(package, card))
+    engine = EngineConfig(kind="tensorflow", batch_size=4)
     with pytest.raises(ResumeError, match=r"model '.*/package' has changed since the run was planned: start again with --fresh"):
-        predictor_for(ModelKey(str(package), planned), EngineConfig(kind="tensorflow", batch_size=4), 1)
+        predictor_for(planned, engine, 1)
+    assert predictor_for(ModelKey(str(package), find_card(package).digest), engine, 1).card.name == "tiny"
 
 
 @pytest.mark.parametrize("name", ["model.keras", "golden.npz"])

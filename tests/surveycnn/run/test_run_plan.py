@@ -14,6 +14,8 @@ from small_sky import BANDS
 from surveycnn.cli import main
 from surveycnn.config import load_config
 from surveycnn.errors import ConfigError
+from surveycnn.models.card import write_card
+from surveycnn.models.package import find_card, package_folder
 from surveycnn.run.checks import check_memory
 from surveycnn.run.plan import make_plan
 
@@ -79,6 +81,17 @@ def test_make_plan__changes_with_the_grid_where_images_have_several(sky, copy):
     with fits.open(copy / "i.fits", mode="update") as hdus:
         hdus[0].header["CRPIX1"] += 3
     assert planned(copy).digest != planned(copy, "mosaics.0.grid=i").digest
+
+
+def test_make_plan__changes_with_the_card_of_a_model_alone(sky, tmp_path):
+    own = shutil.copytree(package_folder("lens"), tmp_path / "own")
+    plans = [planned(sky, f"models=[{own}]")]
+    card = find_card(own)
+    for change in ({"notes": "told otherwise"}, {"prior": card.prior.model_copy(update={"survey": 0.5})}):
+        write_card(own, card.model_copy(update=change))
+        plans.append(planned(sky, f"models=[{own}]"))
+    assert plans[0].digest == plans[1].digest != plans[2].digest
+    assert {plan.cards[str(own)].sha256["model.keras"] for plan in plans} == {card.sha256["model.keras"]}
 
 
 @pytest.mark.parametrize("override", ["output=elsewhere", "cluster=threads", "formats=[fits]", "engine.batch_size=7"])
