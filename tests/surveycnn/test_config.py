@@ -65,6 +65,10 @@ def test_load_config__keeps_urls_and_model_names(tmp_path):
             {"mosaics": [{"id": "m1", "grid": "z", "images": [{"band": "g", "path": "a"}, {"band": "r", "path": "b"}]}]},
             r"mosaic 'm1' has no band 'z' \(key grid\): its images are in g, r",
         ),
+        (
+            {"mosaics": [{"id": "m1", "wcs": "m.hdr", "images": [{"band": "g", "path": "a", "wcs": "g.hdr"}]}]},
+            r"give `wcs` for mosaic 'm1' or for its image in g, whose grid it has, not for both",
+        ),
         ({"formats": ["csv"]}, r"key 'formats\[0\]': .*'hats', 'zarr' or 'fits' \(found 'csv'\)"),
         ({"engine": {"batch_size": 0}}, r"key 'engine.batch_size"),
     ],

@@ -231,6 +231,16 @@ def test_survey__refuses_a_halo_that_is_smaller_than_half_a_stamp(copy):
         planned(copy, "tiling.halo_px=96")
 
 
+def test_survey__refuses_a_halo_that_is_smaller_than_what_photometry_looks_at(copy):
+    for band in BANDS:
+        with fits.open(copy / f"{band}.fits", mode="update") as hdus:
+            for key in ("PC1_1", "PC1_2", "PC2_1", "PC2_2"):
+                hdus[0].header[key] /= 40
+    message = r"halo_px' is 96, but photometry looks \d{3} px far on mosaic 'm1' \(0.005 arcsec/px\): raise tiling.halo_px"
+    with pytest.raises(ConfigError, match=message):
+        planned(copy, "tiling.halo_px=96")
+
+
 def test_survey__refuses_an_aperture_that_is_larger_than_the_halo(copy):
     message = r"key 'photometry.aperture_arcsec' is 60, 15\d px from the middle .*tiling.halo_px is 96: raise it, or measure less"
     with pytest.raises(ConfigError, match=message):
