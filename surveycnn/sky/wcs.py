@@ -13,7 +13,7 @@ from astropy.io import fits
 from astropy.io.fits.verify import VerifyError
 from astropy.time import Time
 from astropy.units import deg
-from astropy.wcs import WCS, FITSFixedWarning
+from astropy.wcs import WCS, FITSFixedWarning, Sip
 from astropy.wcs.utils import wcs_to_celestial_frame
 
 from surveycnn.errors import InputError
@@ -170,6 +170,19 @@ def pixel_scale_arcsec(wcs: WCS, ny: int, nx: int) -> float:
     """Arcsec per pixel in the middle of the mosaic: the root of the pixel's area."""
     jacobian = local_jacobian(wcs, np.array([(nx - 1) / 2]), np.array([(ny - 1) / 2]))[0]
     return float(np.sqrt(abs(jacobian[0, 0] * jacobian[1, 1] - jacobian[0, 1] * jacobian[1, 0])))
+
+
+def mirrored(wcs: WCS, nx: int) -> WCS:
+    """WCS of an image of `nx` columns that is read from right to left; of one that :func:`wcs_from_text` made."""
+    flipped = wcs.deepcopy()
+    flipped.wcs.crpix = [nx + 1 - wcs.wcs.crpix[0], wcs.wcs.crpix[1]]
+    flipped.wcs.pc = wcs.wcs.get_pc() * [-1, 1]
+    flipped.wcs.cdelt = wcs.wcs.get_cdelt()
+    if wcs.sip is not None:
+        sign = (-1.0) ** np.arange(max(len(wcs.sip.a), len(wcs.sip.b)))[:, None]  # of u^p v^q, by p
+        a, b = -wcs.sip.a * sign[: len(wcs.sip.a)], wcs.sip.b * sign[: len(wcs.sip.b)]
+        flipped.sip = Sip(a, b, None, None, flipped.wcs.crpix)
+    return flipped
 
 
 def sky_frame(wcs: WCS) -> BaseCoordinateFrame:

@@ -7,6 +7,7 @@ from wcs_headers import PLACE, PROJECTIONS, SIP, TPV, header
 from surveycnn.errors import InputError
 from surveycnn.sky.wcs import (
     local_jacobian,
+    mirrored,
     pixel_positions,
     pixel_scale_arcsec,
     read_wcs,
@@ -201,3 +202,12 @@ def test_read_wcs__sky_behind_another_axis():
 def test_read_wcs__wcs_of_astropy(pixels):
     found = np.array(read_wcs(PROJECTIONS["ZPN"]).all_pix2world(*pixels, 0))
     np.testing.assert_array_equal(found, WCS(PROJECTIONS["ZPN"]).all_pix2world(*pixels, 0))
+
+
+@every_projection
+def test_mirrored__has_the_same_sky_from_right_to_left(name, pixels):
+    wcs = wcs_from_text(wcs_text(read_wcs(PROJECTIONS[name])))
+    x, y = pixels
+    there, here = sky_positions(mirrored(wcs, 4000), 3999 - x, y), sky_positions(wcs, x, y)
+    for values, expected in zip(there, here, strict=True):
+        np.testing.assert_allclose(values, expected, rtol=0, atol=1e-9)
