@@ -14,13 +14,13 @@ BANDS = ("g", "r", "i", "z")
 COLOURS = {"g": 0.7, "r": 1.0, "i": 1.2, "z": 1.3}
 
 
-def small_wcs(ny: int, nx: int, ra: float = 150.0, dec: float = 2.0) -> WCS:
-    """TAN projection of 0.2 arcsec pixels, slightly rotated."""
+def small_wcs(ny: int, nx: int, ra: float = 150.0, dec: float = 2.0, pixel_scale: float = 0.2) -> WCS:
+    """TAN projection of pixels of `pixel_scale` arcsec, slightly rotated."""
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
     wcs.wcs.crval = [ra, dec]
     wcs.wcs.crpix = [nx / 2 + 0.5, ny / 2 + 0.5]
-    step, angle = 0.2 / 3600, np.radians(10)
+    step, angle = pixel_scale / 3600, np.radians(10)
     wcs.wcs.cd = step * np.array([[-np.cos(angle), np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return wcs
 
