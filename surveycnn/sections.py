@@ -110,6 +110,10 @@ def _finding(section: type[Strict], item: Any) -> str:
     if item["type"] == "missing":
         return f"key {key!r} is missing"
     found = item["input"]
+    if item["type"] in ("tuple_type", "list_type"):
+        return f"key {key!r}: expected a list such as [a, b], found {found!r}"
+    if item["type"] == "too_short":
+        return f"key {key!r}: the list is empty, expected at least one item"
     shown = "" if isinstance(found, Mapping | BaseModel | list | tuple) else f" (found {found!r})"
     return f"key {key!r}: {item['msg'].removeprefix('Value error, ')}{shown}"
 

@@ -20,6 +20,7 @@ from surveycnn.config import load_config
 from surveycnn.errors import InputError
 from surveycnn.run.survey import run_ingest
 from surveycnn.sky.chunks import ChunkStore
+from surveycnn.sky.ingest import band_notes
 from surveycnn.sky.window import Window
 
 NY, NX = 160, 192
@@ -163,7 +164,7 @@ def web(tmp_path):
 def test_ingest__from_the_web(tmp_path, web):
     write(tmp_path / "r.fits", image())
     assert_same_pixels(ingested(tmp_path, {"path": f"{web}/r.fits[SCI]"}))
-    with pytest.raises(InputError, match=r"file 'http://.*/none.fits' does not exist"):
+    with pytest.raises(InputError, match=r"file 'http://.*/none.fits' does not exist or cannot be reached"):
         ingested(tmp_path, {"path": f"{web}/none.fits"})
 
 
@@ -214,3 +215,37 @@ def test_ingest__band_on_another_grid(tmp_path):
     store = ChunkStore.open(tmp_path / "out" / "work" / "mosaics" / "m.zarr")
     assert store.band_record("r")["sky"] == pytest.approx(3000, rel=1e-3)
     assert np.median(window.rms[1]) == pytest.approx(40 / 1.5, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("cards", "message"),
+    [
+        ({"MAGZP": 27.0, "PHOTZP": 25.0}, r"r.fits' has several zero points \(MAGZP 27, PHOTZP 25\): give `zeropoint`"),
+        ({"MAGZP": 27.0, "MAGSYS": "Vega"}, r"r.fits' has MAGSYS 'Vega': give `zeropoint`, the AB magnitude"),
+        ({"MAGZP": 27.0, "BSOFTEN": 100.0}, r"r.fits' has asinh-scaled pixels \(BSOFTEN\): make them linear"),
+        ({"BUNIT": "electron"}, r"r.fits' has no zero point: .* BUNIT is 'electron': give `zeropoint`"),
+    ],
+)
+def test_ingest__refuses_doubtful_zero_points(tmp_path, cards, message):
+    write(tmp_path / "r.fits", image(NJY, **cards))
+    with pytest.raises(InputError, match=message):
+        ingested(tmp_path, {"path": "r.fits"})
+
+
+@pytest.mark.parametrize("bunit", ["uJy/pixel", "uJy/pix", "uJy pixel-1"])
+def test_ingest__zero_point_in_the_primary_header_and_units_per_pixel(tmp_path, bunit):
+    hdu = image((NJY * 1e-3).astype(np.float64))
+    del hdu.header["BUNIT"]
+    primary = fits.PrimaryHDU(header=fits.Header({"BUNIT": bunit}))
+    fits.HDUList([primary, hdu]).writeto(tmp_path / "r.fits")
+    assert_same_pixels(ingested(tmp_path, {"path": "r.fits[SCI]"}), rtol=1e-5, atol=0.05)
+
+
+def test_ingest__notes_a_weight_that_is_no_inverse_variance(tmp_path):
+    write(tmp_path / "r.fits", image(), fits.ImageHDU(np.full((NY, NX), 1200.0), name="EXP"))
+    ingested(tmp_path, {"path": "r.fits[SCI]", "weight": "r.fits[EXP]"})
+    record = ChunkStore.open(tmp_path / "out" / "work" / "mosaics" / "m.zarr").band_record("r")
+    assert record is not None and record["noise_ratio"] == pytest.approx(1200**-0.5 / 40, rel=0.1)
+    notes = list(band_notes(record, "m"))
+    assert len(notes) == 1 and "band 'r' of mosaic 'm': its noise map gives 0.0007" in notes[0]
+    assert list(band_notes(record | {"noise_ratio": 1.9}, "m")) == []

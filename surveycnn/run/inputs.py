@@ -144,7 +144,7 @@ def _checked(image: ImageConfig, place: _Place) -> tuple[ImageConfig, Grid | Non
         opened = maps["image"]
         grid = _grid_of(image, opened, place)
         scale = pixel_scale_arcsec(wcs_from_text(grid.wcs_header), grid.ny, grid.nx) if grid else place.pixel_scale
-        zeropoint = zeropoint_of(opened.header, image.zeropoint, path=image.path, pixel_scale=scale)
+        zeropoint = zeropoint_of(opened.photometry, image.zeropoint, path=image.path, pixel_scale=scale)
     return image.model_copy(update={"zeropoint": zeropoint}), grid
 
 

@@ -18,7 +18,7 @@ from surveycnn.bands import KNOWN_BANDS
 from surveycnn.config import MosaicConfig, SurveyConfig
 from surveycnn.errors import ConfigError
 from surveycnn.models.card import Card
-from surveycnn.models.package import find_card
+from surveycnn.models.package import find_card, shipped_models
 from surveycnn.run.checks import check_engine, check_halo, check_output
 from surveycnn.run.cluster import check_cluster
 from surveycnn.run.inputs import MosaicInputs, inspect_mosaic
@@ -166,7 +166,7 @@ def _check_models(config: SurveyConfig, cards: dict[str, Card]) -> None:
         raise ConfigError(f"models {', '.join(same)} all do {twice[0]!r} and would write the same columns: keep one of them")
     wanted = {band for card in cards.values() for band in card.bands}
     for name, ours in config.bands.items():
-        if name not in wanted:
+        if name not in wanted and not any(name in card.bands for card in map(find_card, shipped_models())):
             raise ConfigError(f"key 'bands.{name}': no model knows a band {name!r}: the models use {', '.join(sorted(wanted))}")
         if not any(ours in mosaic.bands for mosaic in config.mosaics):
             have = sorted({band for mosaic in config.mosaics for band in mosaic.bands})

@@ -24,6 +24,7 @@ from surveycnn.run.status import STATES, RunStatus, run_status
 from surveycnn.run.store import WorkStore
 from surveycnn.schema import Schema
 from surveycnn.sky.chunks import ChunkStore
+from surveycnn.sky.ingest import band_notes
 
 _LIBRARIES = ("astropy", "dask", "hats", "keras", "numpy", "openvino", "prefect", "sep", "tensorflow", "xarray", "zarr")
 
@@ -37,7 +38,7 @@ class SurveyResult:
     n_primary: int
     status: RunStatus
     notes: tuple[str, ...]
-    """Skipped models and bands that only got photometry."""
+    """Skipped models, bands that only got photometry or no data, noise maps that cannot be right."""
 
     @property
     def is_complete(self) -> bool:
@@ -86,7 +87,15 @@ def publish_survey(session: Session) -> SurveyResult:
         provenance=provenance(plan, store, status),
         name=plan.config.name,
     )
-    return SurveyResult(output, table.num_rows, _count_true(table, "is_primary"), status, plan.notes)
+    notes = (*plan.notes, *_band_notes(plan, store))
+    return SurveyResult(output, table.num_rows, _count_true(table, "is_primary"), status, notes)
+
+
+def _band_notes(plan: Plan, store: WorkStore) -> Iterator[str]:
+    for mosaic in plan.mosaics:
+        chunks = ChunkStore.open(store.chunk_path(mosaic.id))
+        for band in chunks.bands:
+            yield from band_notes(chunks.band_record(band) or {}, mosaic.id)
 
 
 def _count_true(table: pa.Table, column: str) -> int:

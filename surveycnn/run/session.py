@@ -24,6 +24,7 @@ from surveycnn.run.resume import bind_plan, check_unchanged
 from surveycnn.run.stages import BandUnit, IngestBand, RunTile
 from surveycnn.run.store import WorkStore
 from surveycnn.sky.chunks import ChunkStore
+from surveycnn.sky.ingest import band_notes
 
 
 @dataclass
@@ -126,7 +127,8 @@ def ingest_mosaic(session: Session, mosaic: MosaicPlan) -> list[dict[str, Any]]:
     if session.plan.sources is not None:
         write_sources(session.store, mosaic.grid, session.plan.sources.on_mosaic(*placement(mosaic)))
     done = chunks.finished_bands()
-    function = IngestBand(chunks.path, core_px)
+    # of many mosaics one may lack a band; where there is one alone, it is a mistake
+    function = IngestBand(chunks.path, core_px, may_be_empty=len(session.plan.mosaics) > 1)
     units = [BandUnit(image, i, grid) for i, (image, grid) in enumerate(zip(inputs.images, inputs.grids, strict=True))]
     tasks = [Task(function, unit) for unit in units if unit.image.band not in done]
     if tasks:
@@ -135,7 +137,10 @@ def ingest_mosaic(session: Session, mosaic: MosaicPlan) -> list[dict[str, Any]]:
             if outcome.state != "done":
                 image = outcome.task.unit.image
                 raise InputError(f"image {image.path!r} of mosaic {mosaic.id!r} cannot be ingested: {outcome.reason}")
-    return [chunks.band_record(band) or {} for band in inputs.bands]
+    records = [chunks.band_record(band) or {} for band in inputs.bands]
+    for note in (note for record in records for note in band_notes(record, mosaic.id)):
+        session.progress.message(note)
+    return records
 
 
 def infer_mosaic(session: Session, mosaic: MosaicPlan) -> Counter[str]:

@@ -48,9 +48,10 @@ class IngestBand:
 
     chunk_path: str
     core_px: int
+    may_be_empty: bool
 
     def __call__(self, unit: BandUnit) -> dict[str, Any]:
-        return ingest_band(self.chunk_path, unit.image, unit.index, self.core_px, unit.grid)
+        return ingest_band(self.chunk_path, unit.image, unit.index, self.core_px, unit.grid, self.may_be_empty)
 
 
 @dataclass(frozen=True)

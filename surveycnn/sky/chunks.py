@@ -207,6 +207,9 @@ class ChunkStore:
         self, tile: Tile, index: int, record: Mapping[str, Any], image: np.ndarray, rms: np.ndarray, bits: np.ndarray
     ) -> None:
         """Fill `image`, `rms` and `bits` (y, x) of one band."""
+        if record.get("empty"):
+            image[:], rms[:] = np.nan, np.nan
+            return
         rows, cols = tile.outer
         bounds = (tile.oy0, tile.oy1, tile.ox0, tile.ox1, self.mesh_px)
         sky = evaluate_mesh(np.asarray(self.array("sky")[index]), *bounds)

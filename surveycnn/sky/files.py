@@ -39,7 +39,8 @@ def _as_input_error(file: str) -> Iterator[None]:
     except InputError:
         raise
     except FileNotFoundError:
-        raise InputError(f"file {file!r} does not exist: correct the path in the configuration") from None
+        where = " or cannot be reached" if is_remote(file) else ""
+        raise InputError(f"file {file!r} does not exist{where}: correct the path in the configuration") from None
     except (ImportError, ValueError) as error:  # fsspec: a package is missing, or nobody knows the protocol
         if not is_remote(file):
             raise

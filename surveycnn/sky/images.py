@@ -25,6 +25,10 @@ _decompression = threading.Lock()
 lets go of the GIL, so two threads get each other's bits."""
 
 
+PHOTOMETRIC_KEYS = ("MAGZP", "MAGZERO", "PHOTZP", "ZP", "BUNIT", "MAGSYS", "BSOFTEN", "SATURATE")
+"""Cards that many files with several extensions have in their primary header alone."""
+
+
 class FitsImage:
     """One two-dimensional image in a FITS file, read by windows; use it as a context manager or call :meth:`close`."""
 
@@ -33,6 +37,8 @@ class FitsImage:
         self._stream, self._hdus, self._hdu = stream, hdus, hdus[index]
         self._leading = _leading_axes(path, self._hdu.shape, plane)
         self.header: fits.Header = self._hdu.header
+        self.photometry: dict[str, Any] = {**_photometric(hdus[0].header), **_photometric(self.header)}
+        """Cards about units and magnitudes, from the primary header where the image's own has none."""
         self.ny, self.nx = self._hdu.shape[-2:]
         self.tile_rows: int = self._hdu.tile_shape[-2] if isinstance(self._hdu, fits.CompImageHDU) else 1
         """Rows that are decoded together; reading fewer of them costs as much."""
@@ -68,6 +74,10 @@ class FitsImage:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _photometric(header: fits.Header) -> dict[str, Any]:
+    return {key: header[key] for key in PHOTOMETRIC_KEYS if key in header}
 
 
 def open_image(path: str, plane: int | None = None, *, plane_of_cubes_only: bool = False, header_only: bool = False) -> FitsImage:

@@ -133,7 +133,7 @@ def saturation_level(image: ImageConfig, opened: FitsImage) -> float | None:
     """Level in data units from which pixels are saturated, from the configuration or SATURATE of the header; None if unknown."""
     if image.saturation is not None:
         return image.saturation
-    level = opened.header.get("SATURATE")
+    level = opened.photometry.get("SATURATE")
     usable = isinstance(level, int | float) and not isinstance(level, bool) and np.isfinite(level) and level > 0
     return float(level) if usable else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,13 +15,14 @@ AB_ZEROPOINT_NJY = 31.4
 """AB magnitude of one nanojansky, as Rubin rounds it."""
 
 _ZEROPOINT_KEYS = ("MAGZP", "MAGZERO", "PHOTZP", "ZP")
+_SAME_ZEROPOINT = 1e-3
 _UNIT_NAMES = {"nanomaggies": "nmgy", "nanomaggy": "nmgy", "maggies": "mgy", "maggy": "mgy"}
 
 
 def zeropoint_of(
     header: Mapping[str, Any], configured: float | None = None, *, path: str = "", pixel_scale: float | None = None
 ) -> float:
-    """AB magnitude of one data unit: `configured`, else from MAGZP, MAGZERO, PHOTZP or ZP, else from BUNIT.
+    """AB magnitude of one data unit: `configured`, else from MAGZP, MAGZERO, PHOTZP or ZP, else from BUNIT (per pixel or not).
 
     Parameters
     ----------
@@ -32,14 +34,19 @@ def zeropoint_of(
     Raises
     ------
     InputError
-        If neither is there or the unit is not one of flux density.
+        If neither is there, the unit is not one of flux density, zero points disagree, or the header speaks of Vega or asinh.
     """
     if configured is not None:
         return float(configured)
-    for key in _ZEROPOINT_KEYS:
-        value = header.get(key)
-        if isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value):
-            return float(value)
+    _refuse_other_scales(header, path)
+    found_keys = {key: float(header[key]) for key in _ZEROPOINT_KEYS if _is_number(header.get(key))}
+    if found_keys:
+        if max(found_keys.values()) - min(found_keys.values()) > _SAME_ZEROPOINT:
+            both = ", ".join(f"{key} {value:g}" for key, value in found_keys.items())
+            raise InputError(
+                f"image {path!r} has several zero points ({both}): give `zeropoint`, the AB magnitude of one data unit"
+            )
+        return next(iter(found_keys.values()))
     bunit = str(header.get("BUNIT", "")).strip()
     njy = _njy_of_unit(bunit, pixel_scale)
     if njy is None:
@@ -51,10 +58,24 @@ def zeropoint_of(
     return AB_ZEROPOINT_NJY - 2.5 * float(np.log10(njy))
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def _refuse_other_scales(header: Mapping[str, Any], path: str) -> None:
+    """Raise InputError for magnitudes that are not AB, and pixels that are not linear."""
+    system = str(header.get("MAGSYS", "")).strip()
+    if system.upper().startswith("VEGA"):
+        raise InputError(f"image {path!r} has MAGSYS {system!r}: give `zeropoint`, the AB magnitude of one data unit")
+    if "BSOFTEN" in header:
+        raise InputError(f"image {path!r} has asinh-scaled pixels (BSOFTEN): make them linear, and give `zeropoint`")
+
+
 def _njy_of_unit(bunit: str, pixel_scale: float | None) -> float | None:
     """Nanojansky of one `bunit`, None where it is no flux density."""
     if not bunit:
         return None
+    bunit = re.sub(r"\s*(/\s*pix(el)?|pix(el)?(\^|\*\*)?-1)$", "", bunit, flags=re.IGNORECASE)
     name = _UNIT_NAMES.get(bunit.lower(), bunit)
     try:
         unit = u.Unit(name, parse_strict="raise")

@@ -229,7 +229,7 @@ def _ids(table: pa.Table, name: str, where: str) -> np.ndarray:
         rows = ", ".join(map(str, np.flatnonzero(ids == unique[again])[:_SHOWN]))
         n_again = int(np.count_nonzero(counts > 1))
         raise InputError(
-            f"{where}: {n_again} ids in column {name!r} are those of several rows, such as {unique[again]!r} in rows {rows} "
+            f"{where}: {n_again} ids in column {name!r} are those of several rows, such as {str(unique[again])!r} in rows {rows} "
             "(counted from 0): make them unique, or name another column in detection.id"
         )
     return ids

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from small_sky import BANDS
+from astropy.table import Table
+from small_sky import BANDS, write_survey
 
+from surveycnn.catalogs.flags import has_flag
 from surveycnn.cli import main
 from surveycnn.config import load_config
 from surveycnn.errors import ConfigError
@@ -18,6 +20,7 @@ from surveycnn.models.card import write_card
 from surveycnn.models.package import find_card, package_folder
 from surveycnn.run.checks import check_memory
 from surveycnn.run.plan import make_plan
+from surveycnn.run.survey import run_survey
 
 
 @pytest.fixture
@@ -213,6 +216,26 @@ def test_survey__refuses_an_image_without_a_good_pixel(copy, capsys):
     fits.writeto(copy / "r.fits", np.full_like(data, np.nan), header, overwrite=True)
     message = refused(copy, capsys, leaves_work=True)  # the bands before it are ingested, and stay for the next try
     assert_match(message, r"band 'r' of mosaic 'm1' has no good pixel: all are NaN, masked, or of no weight")
+
+
+def test_survey__goes_on_where_one_of_several_mosaics_lacks_a_band(copy):
+    data, header = fits.getdata(copy / "r.fits", header=True)
+    fits.writeto(copy / "empty.fits", np.full_like(data, np.nan), header)
+    images = [{"band": band, "path": f"{band}.fits"} for band in "gri"]
+    lacking = [images[0], {"band": "r", "path": "empty.fits"}, images[2]]
+    survey = write_survey(copy, mosaics=[{"id": "a", "images": images}, {"id": "b", "images": lacking}], models="lens")
+    result = run_survey(load_config(survey, [f"output={copy / 'out'}", "formats=[fits]"]))
+    assert result.is_complete and "band 'r' of mosaic 'b' has no good pixel" in result.summary()
+    rows = Table.read(copy / "out" / "catalog.fits")
+    lacks = rows["mosaic"] == "b"
+    assert 50 < lacks.sum() < len(rows)
+    flux_g, flux_r = (np.ma.filled(rows[name], np.nan) for name in ("flux_g", "flux_r"))
+    assert np.isnan(flux_r[lacks]).all() and has_flag(rows["flags"][lacks], "missing_band").all()
+    assert np.isfinite(flux_g[lacks]).mean() > 0.9 and np.isfinite(flux_r[~lacks]).mean() > 0.9
+
+
+def test_plan__knows_bands_of_models_that_are_not_in_use(copy):
+    assert planned(copy, "bands={z: z}", "models=lens").cards.keys() == {"lens"}
 
 
 def test_survey__refuses_when_no_model_can_run(copy, capsys):
