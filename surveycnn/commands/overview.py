@@ -40,6 +40,7 @@ def plan_overview(plan: Plan, status: RunStatus) -> dict[str, Any]:
                 "shape": [mosaic.inputs.ny, mosaic.inputs.nx],
                 "pixel_scale_arcsec": round(mosaic.inputs.pixel_scale, 4),
                 "bands": list(mosaic.inputs.bands),
+                "zeropoints": {image.band: image.zeropoint for image in mosaic.inputs.images},
                 "detection_bands": list(mosaic.detection_bands),
                 "tiles": len(mosaic.grid),
                 "models": [model.name for model in mosaic.models],
@@ -75,9 +76,10 @@ def _plan_text(record: dict[str, Any]) -> str:
         sources = f"detection in {' '.join(mosaic['detection_bands'])}"
         if "sources" in mosaic:
             sources = f"{mosaic['sources']} sources of {record['catalog']}"
+        bands = " ".join(f"{band} (zero point {value:.4g})" for band, value in mosaic["zeropoints"].items())
         lines.append(
             f"mosaic {mosaic['id']}: {ny} x {nx} px of {mosaic['pixel_scale_arcsec']} arcsec, {mosaic['tiles']} tiles, "
-            f"bands {' '.join(mosaic['bands'])}, {sources}, models {' '.join(mosaic['models'])}"
+            f"bands {bands}, {sources}, models {' '.join(mosaic['models'])}"
         )
     n_sources = "not known yet" if record["sources"] is None else record["sources"]
     of_limit = f" of {_size(limit)}" if limit else ""
