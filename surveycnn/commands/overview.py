@@ -76,10 +76,10 @@ def _plan_text(record: dict[str, Any]) -> str:
         sources = f"detection in {' '.join(mosaic['detection_bands'])}"
         if "sources" in mosaic:
             sources = f"{mosaic['sources']} sources of {record['catalog']}"
-        bands = " ".join(f"{band} (zero point {value:.4g})" for band, value in mosaic["zeropoints"].items())
+        zeropoints = " ".join(f"{value:.6g}" for value in mosaic["zeropoints"].values())
         lines.append(
             f"mosaic {mosaic['id']}: {ny} x {nx} px of {mosaic['pixel_scale_arcsec']} arcsec, {mosaic['tiles']} tiles, "
-            f"bands {bands}, {sources}, models {' '.join(mosaic['models'])}"
+            f"bands {' '.join(mosaic['bands'])}, zero points {zeropoints}, {sources}, models {' '.join(mosaic['models'])}"
         )
     n_sources = "not known yet" if record["sources"] is None else record["sources"]
     of_limit = f" of {_size(limit)}" if limit else ""

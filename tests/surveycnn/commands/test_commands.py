@@ -57,7 +57,7 @@ def test_main__interrupted_ends_with_130(monkeypatch, capsys):
 
 def test_plan__says_what_would_run(sky, tmp_path, capsys):
     text = out(capsys, "plan", str(sky / "survey.yaml"), "--set", f"output={tmp_path / 'out'}")
-    assert "mosaic m1: 448 x 512 px of 0.2 arcsec, 4 tiles, bands g r i z, detection in g r i" in text
+    assert "mosaic m1: 448 x 512 px of 0.2 arcsec, 4 tiles, bands g r i z, zero points 27 27 27 27, detection in g r i" in text
     assert "tiles: 4, to do 4; sources: not known yet" in text
     assert list(tmp_path.iterdir()) == [], "planning must write nothing"
 
