@@ -78,7 +78,10 @@ def test_plan__of_given_sources_and_a_manifest(sky, tmp_path, capsys):
     changes = [f"output={tmp_path / 'out'}", f"mosaics={tmp_path / 'm.csv'}", f"detection.catalog={tmp_path / 's.csv'}"]
     arguments = ["plan", str(sky / "survey.yaml"), *(part for change in changes for part in ("--set", change))]
     text = out(capsys, *arguments)
-    assert f"mosaic east: 448 x 512 px of 0.2 arcsec, 4 tiles, bands g r i, 2 sources of {tmp_path / 's.csv'}" in text
+    assert (
+        f"mosaic east: 448 x 512 px of 0.2 arcsec, 4 tiles, bands g r i, zero points 27 27 27, 2 sources of {tmp_path / 's.csv'}"
+        in text
+    )
     assert "tiles: 4, to do 4; sources: 2\n" in text
     assert f"1 of 3 sources of {tmp_path / 's.csv'} lie on no mosaic and are left out" in text
     record = json.loads(out(capsys, *arguments, "--json"))
