@@ -64,7 +64,8 @@ def check_memory(plan: Plan, limit_bytes: int | None, n_threads: int) -> None:
 def check_output(config: SurveyConfig) -> None:
     """Raise ConfigError where the output or work folder cannot be a folder of ours."""
     for key, path in (("output", config.output_path), ("work_dir", config.work_path)):
-        existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+        # os.path: what may not be looked into counts as absent
+        existing = next(folder for folder in (path, *path.absolute().parents) if os.path.exists(folder))
         if not existing.is_dir():
             raise ConfigError(f"key {key!r}: {str(existing)!r} exists and is not a folder: give another path")
         if not os.access(existing, os.W_OK):

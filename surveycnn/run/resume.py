@@ -38,12 +38,17 @@ def bind_plan(store: WorkStore, plan: Plan) -> None:
         return
     if record["digest"] == plan.digest:
         return
-    changes = list(_differences(record["fingerprint"], plan.fingerprint))
-    more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
     raise ResumeError(
-        f"work directory {str(store.root)!r} holds a run with other settings or inputs ({'; '.join(changes[:_SHOWN])}{more}): "
+        f"work directory {str(store.root)!r} holds a run with other settings or inputs ({changes_since(record, plan)}): "
         "undo the change, start over with --fresh, or give another output"
     )
+
+
+def changes_since(record: dict[str, Any], plan: Plan) -> str:
+    """What of a plan differs from the one that ``plan.json`` holds, the first few changes."""
+    changes = list(_differences(record["fingerprint"], plan.fingerprint))
+    more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
+    return "; ".join(changes[:_SHOWN]) + more
 
 
 def plan_record(plan: Plan) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import xarray as xr
 from surveycnn.catalogs.tables import arrow_to_dataset
 from surveycnn.errors import CatalogError
 from surveycnn.run.plan import MosaicPlan, Plan, WorkUnit, make_plan
-from surveycnn.run.resume import planned_config
+from surveycnn.run.resume import changes_since, planned_config
 from surveycnn.run.stages import RunTile, StepClock
 from surveycnn.run.store import WorkStore, read_json
 
@@ -35,7 +35,12 @@ def recompute_tiles(catalog: str | Path, n_tiles: int, seed: int = 0) -> list[st
     store = WorkStore(Path(provenance["config"]["work_dir"]))
     if not store.plan_path.exists():
         raise CatalogError(f"the work directory {str(store.root)!r} of this catalog is gone: its tiles cannot be computed again")
-    plan = make_plan(planned_config(store))
+    plan, record = make_plan(planned_config(store)), read_json(store.plan_path) or {}
+    if record.get("digest") == provenance["run_digest"] != plan.digest:
+        raise CatalogError(
+            f"inputs or models have changed since this catalog was made ({changes_since(record, plan)}): its tiles cannot be "
+            "computed again: bring back what was there, or run the survey anew"
+        )
     if plan.digest != provenance["run_digest"]:
         raise CatalogError(f"the work directory {str(store.root)!r} now belongs to another run: its tiles cannot be compared")
     done = [(m, u) for m in plan.mosaics for u in plan.units(m) if store.tile_record(u.tile, u.unit_id) is not None]

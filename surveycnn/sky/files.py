@@ -46,6 +46,8 @@ def _as_input_error(file: str) -> Iterator[None]:
             raise
         advice = "install what its protocol needs, or copy the file"
         raise InputError(f"file {file!r} cannot be opened ({error}): {advice}") from error
+    except PermissionError as error:
+        raise InputError(f"file {file!r} may not be read ({error.strerror}): correct its permissions") from None
     except (*_BROKEN, OSError) as error:
         raise InputError(f"file {file!r} is damaged or cut short ({error}): fetch it again") from error
     except Exception as error:  # each protocol's library has errors of its own: refused, timed out, ...
@@ -63,7 +65,9 @@ def _byte_stream(file: str) -> Iterator[IO[bytes]]:
 
 def _check_exists(file: str) -> None:
     local = file.removeprefix("file://")
-    if not is_remote(file) and not Path(local).is_file():
+    with _as_input_error(file):
+        is_there = is_remote(file) or Path(local).is_file()
+    if not is_there:
         raise InputError(f"file {local!r} does not exist: correct the path in the configuration")
 
 
@@ -89,7 +93,8 @@ def local_bytes(file: str) -> IO[bytes]:
     """
     _check_exists(file)
     if is_plain(file):
-        return open(file.removeprefix("file://"), "rb")
+        with _as_input_error(file):
+            return open(file.removeprefix("file://"), "rb")
     return _copy_of(file, _DECOMPRESSORS.get(Path(file).suffix.lower()))
 
 

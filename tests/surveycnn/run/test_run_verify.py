@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from astropy.io import fits
+from small_sky import write_small_sky
 
 from surveycnn.catalogs.columns import source_schema
 from surveycnn.config import load_config
 from surveycnn.errors import CatalogError
 from surveycnn.run.plan import make_plan
 from surveycnn.run.resume import bind_plan
+from surveycnn.run.session import open_session
 from surveycnn.run.store import WorkStore, write_json
 from surveycnn.run.verify import differences, recompute_tiles
 
@@ -64,3 +67,18 @@ def test_differences__says_what_differs(rows):
     assert sorted(differences(rows, again)) == expected
     again["source_id"].values[:] = [3, 8, 9]
     assert list(differences(rows, again)) == ["computed again, 1 sources are missing and 1 are new"]
+
+
+def test_recompute_tiles__of_inputs_that_have_changed_says_which(tmp_path):
+    folder = write_small_sky(tmp_path, ny=260, nx=340, rng=np.random.default_rng(3), bands=("g", "r", "i"))
+    config = load_config(folder / "survey.yaml", ["models=lens", f"output={tmp_path / 'out'}"])
+    with open_session(config) as session:
+        write_json(
+            tmp_path / "out" / "provenance.json", {"config": config.model_dump(mode="json"), "run_digest": session.plan.digest}
+        )
+    with fits.open(folder / "g.fits", mode="update") as hdus:
+        hdus[0].header["MAGZP"] = 26.0
+    with pytest.raises(
+        CatalogError, match=r"changed since this catalog was made \(mosaics.m1.images\[0\].zeropoint: 27.0 -> 26.0\)"
+    ):
+        recompute_tiles(tmp_path / "out", 1)

@@ -1,6 +1,7 @@
 import bz2
 import gzip
 import hashlib
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -97,3 +98,18 @@ def test_local_bytes__server_that_gives_nothing(web, reading, status):
     message = rf"file 'http://.*/{status}.fits' cannot be fetched \({status}, .*\): check the address and the permissions"
     with pytest.raises(InputError, match=message):
         reading(f"{web}/{status}.fits")
+
+
+def test_local_bytes__file_that_may_not_be_read(tmp_path):
+    path = tmp_path / "g.fits"
+    path.write_bytes(b"SIMPLE")
+    path.chmod(0)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(InputError, match=r"file '.*g.fits' may not be read \(Permission denied\): correct its permissions"):
+            local_bytes(str(path))
+    finally:
+        if is_root:
+            os.seteuid(0)
