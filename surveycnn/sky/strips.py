@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -133,7 +134,7 @@ def saturation_level(image: ImageConfig, opened: FitsImage) -> float | None:
     """Level in data units from which pixels are saturated, from the configuration or SATURATE of the header; None if unknown."""
     if image.saturation is not None:
         return image.saturation
-    level = opened.photometry.get("SATURATE")
+    level: Any = opened.photometry.get("SATURATE")
     usable = isinstance(level, int | float) and not isinstance(level, bool) and np.isfinite(level) and level > 0
     return float(level) if usable else None
 
