@@ -144,11 +144,15 @@ def _same_position(columns: dict[str, np.ndarray], mosaics: np.ndarray) -> np.nd
     if len(np.unique(mosaics)) < 2:
         return usable[pairs[0]]
     size = np.nan_to_num(columns["flux_radius"][usable].astype(float), nan=0.0, posinf=0.0, neginf=0.0)
-    cut = has_flag(columns["flags"][usable], "edge")
+    flags = columns["flags"][usable]
+    is_edge, is_masked = has_flag(flags, "edge"), has_flag(flags, "masked")
+    is_whole = ~(is_edge | is_masked)
     reach = np.clip(COVERED_HALF_LIGHT_RADII * size, MATCH_ARCSEC, MAX_REACH_ARCSEC)
     doubtful = [_Pairs.none()]
     for found in sky.neighbours(np.arange(len(usable)), reach):
-        same = (found.distance <= MATCH_ARCSEC) | (~cut[found.row] & cut[found.other])
+        same = found.distance <= MATCH_ARCSEC
+        same |= is_whole[found.row] & is_edge[found.other]
+        same |= is_whole[found.row] & is_masked[found.other] & ~sky.is_seen_beside(found, same)
         pairs.append(np.stack([found.row[same], found.other[same]], axis=1))
         near = ~same & (found.distance <= MATCH_HALF_LIGHT_RADII * size[found.row])
         doubtful.append(found.take(near & sky.is_nearest(found)))
@@ -205,6 +209,11 @@ class _Sky:
                 distance = np.degrees(2 * np.arcsin(found["v"] / 2)) * 3600
                 near = distance <= radius_arcsec[some[found["i"]]]
                 yield _Pairs(rows[some[found["i"][near]]], found["j"][near], distance[near])
+
+    def is_seen_beside(self, pairs: _Pairs, coincides: np.ndarray) -> np.ndarray:
+        """(pair,) True where the other mosaic has the row itself too: what lies beside it there is another object."""
+        key = pairs.row * (self.mosaics.max() + 1) + self.mosaics[pairs.other]
+        return np.isin(key, key[coincides])
 
     def is_nearest(self, pairs: _Pairs) -> np.ndarray:
         """(pair,) True where no other row of the neighbour's mosaic is nearer; `pairs` has all of a row's neighbours."""
