@@ -31,8 +31,8 @@ SMALL: dict[str, dict] = {
     "apertures": {"n_train": 160},
 }
 TASK = {name: METHODS[name].task for name in SMALL}  # type: ignore[attr-defined]
-LONG = ("ds18", "whole_images", "sersic_images")
-"""Methods whose smallest fit takes ten seconds and more."""
+LONG = ("ds18", "hc14_svm", "hc15", "whole_images", "sersic_images")
+"""Methods whose smallest fit takes eight seconds and more."""
 
 
 def named(task=None):

@@ -98,3 +98,14 @@ def test_find_objects__is_the_same_at_any_place(gaussian):
         peaks, objects = objects_of(shifted)
         assert peaks == [(y + dy, x + dx) for y, x in expected]
         np.testing.assert_array_equal(objects.of_pixel, reference.of_pixel)
+
+
+@pytest.mark.parametrize(("extra", "n_expected"), [(0.35, 1), (9.0, 2)])
+def test_find_objects__a_bump_as_faint_as_the_noise_is_no_object(gaussian, extra, n_expected):
+    """A branch of some pixels and little light, which the contrast alone would let pass on a faint source."""
+    image = blobs(gaussian, (30, 30, 100, 2.0))
+    image[29:32, 38:43] = 1.3
+    image[28:33, 32:38] = np.maximum(image[28:33, 32:38], 1.2)
+    image[30, 40] = 1.3 + extra
+    peaks, _ = objects_of(image, min_area_px=5)
+    assert len(peaks) == n_expected

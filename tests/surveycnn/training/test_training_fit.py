@@ -89,7 +89,7 @@ def test_train_on__redshifts_with_fluxes_and_a_selected_twin(blobs, tmp_path):
     assert card.metrics["baseline_crps"].n == 64
 
 
-@pytest.mark.parametrize("task", ["morphology", pytest.param("merger", marks=pytest.mark.slow), "photoz"])
+@pytest.mark.parametrize("task", [*(pytest.param(task, marks=pytest.mark.slow) for task in ("morphology", "merger")), "photoz"])
 def test_fit__lowers_the_loss(task, blobs, tmp_path):
     data = blobs(task, 160, 0, 32)
     card = first_card(plan(task), data)
