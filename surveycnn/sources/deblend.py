@@ -19,9 +19,9 @@ TOWERING = 2.0
 on the wing of a brighter one. Most knots of a spiral stay below."""
 
 BRANCH_SIGMA = 2.0
-"""A branch must have more light above its saddle than this many times the noise of a sum over its pixels: a peak of the noise on a
-faint source is no object of its own. The image is in units of the noise of a pixel before it was smoothed. On simulated sources of
-10 sigma at a threshold of 1.2, 2.0 takes away all that were found twice; 3.0 loses real neighbours."""
+"""A branch must have more light above its saddle than this many times the noise of a sum over its pixels: a peak of the noise on
+a faint source is no object of its own. The image is in units of the noise of a pixel before it was smoothed. On simulated sources
+of 10 sigma at a threshold of 1.2, 2.0 takes away all that were found twice; 3.0 loses real neighbours."""
 
 # half of the eight neighbours: the other half are the same pairs, seen from the other side
 _STEPS = ((0, 1), (1, -1), (1, 0), (1, 1))
