@@ -72,6 +72,7 @@ def _knows_its_domain(predictor, blobs):
     assert (inside < 1).mean() > 0.9 and (outside > 1).all()
 
 
+@pytest.mark.slow
 def test_train_on__redshifts_with_fluxes_and_a_selected_twin(blobs, tmp_path):
     sets = []
     for seed, n in enumerate((192, 64, 64)):
