@@ -182,8 +182,8 @@ def test_positions__shapes():
         ({"CTYPE1": "FREQ", "CTYPE2": "STOKES"}, r"no celestial WCS in the header: the first two axes are 'FREQ' and 'STOKES'"),
         ({"CTYPE2": "DEC--SIN"}, r"cannot be read \(Inconsistent projection types"),
         (
-            {"CTYPE1": "RA---XXX", "CTYPE2": "DEC--XXX"},
-            r"cannot be read \(Unrecognized projection code \(XXX in CTYPE1\)\): give `wcs:`",
+            {"CTYPE1": "RA---QQQ", "CTYPE2": "DEC--QQQ"},
+            r"cannot be read \(Unrecognized projection code \(QQQ in CTYPE1\)\): give `wcs:`",
         ),
         (dict.fromkeys(("CD1_1", "CD1_2", "CD2_1", "CD2_2"), 0.0), r"cannot be read \(Linear transformation matrix is singular"),
     ],
