@@ -39,7 +39,7 @@ from benchmarks.real_sky_survey import choose, cut_around, magnitude, window_aro
 from surveycnn.catalogs.query import open_catalog
 from surveycnn.config import SurveyConfig, load_config
 from surveycnn.errors import InputError, UserError
-from surveycnn.inference.predictor import load_model
+from surveycnn.inference.load import load_model
 from surveycnn.run.survey import run_survey
 from surveycnn.training.metrics import auroc
 

@@ -16,7 +16,7 @@ if (_checkout / "pyproject.toml").is_file():
 # Resolved on first use: TensorFlow, Dask and Prefect take seconds to import.
 _PUBLIC = {
     "open_catalog": "surveycnn.catalogs.query",
-    "load_model": "surveycnn.inference.predictor",
+    "load_model": "surveycnn.inference.load",
     "load_photoz": "surveycnn.photoz.predict",
     "load_config": "surveycnn.config",
     "run_survey": "surveycnn.run.survey",

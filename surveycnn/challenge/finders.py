@@ -16,7 +16,8 @@ from scipy.special import expit
 
 from surveycnn.challenge.sets import is_lens
 from surveycnn.evaluation.kept import digest_of, digest_of_files, digest_of_set, kept_arrays, pieces
-from surveycnn.inference.predictor import Predictor, load_model
+from surveycnn.inference.load import load_model
+from surveycnn.inference.predictor import Predictor
 from surveycnn.models.card import CARD_FILE, Calibration
 from surveycnn.models.package import package_folder
 from surveycnn.training.calibration import fit_calibration

@@ -15,7 +15,8 @@ import numpy as np
 
 from surveycnn.evaluation.kept import Arrays, digest_of, digest_of_files, digest_of_set, pieces
 from surveycnn.evaluation.redshifts import EDGES
-from surveycnn.inference.predictor import Predictor, load_model
+from surveycnn.inference.load import load_model
+from surveycnn.inference.predictor import Predictor
 from surveycnn.models.card import CARD_FILE, Card
 from surveycnn.models.morphology import QUESTIONS
 from surveycnn.models.package import find_card, package_folder

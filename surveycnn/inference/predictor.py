@@ -6,7 +6,7 @@ It stands between the stamps of a tile and its rows; the flows, the Python API a
 from __future__ import annotations
 
 import threading
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,8 @@ from surveycnn.inference import engines
 from surveycnn.inference.heads import columns_of
 from surveycnn.inference.scaling import network_inputs, transmission
 from surveycnn.models.card import Card
-from surveycnn.models.package import GOLDEN_FILE, golden_difference, load_package, package_folder, read_golden
 from surveycnn.schema import Schema
 from surveycnn.sources.stamp_photometry import stamp_photometry
-
-GOLDEN_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02}
-"""Allowed difference of an engine's raw outputs from the golden ones, by the precision of its arithmetic."""
 
 _DEVICE = threading.Lock()
 """One batch at a time in a process: an engine uses all cores, or the one GPU, that the process has."""
@@ -39,11 +35,12 @@ class Predictor:
         Columns of what :meth:`predict` gives.
     """
 
-    def __init__(self, card: Card, model: Any, *, kind: str, precision: str, batch_size: int, n_threads: int | None = None):
+    def __init__(self, card: Card, compile_engine: Callable[[int], engines.Engine], batch_size: int):
+        """`compile_engine` gives the network of `card` for a number of stamps a call."""
         self.card = card
         self.schema: Schema = card.schema
-        self._model, self._n_threads = model, n_threads
-        self._engine = self._compile(kind, precision, batch_size)
+        self._compile = compile_engine
+        self._engine = compile_engine(batch_size)
 
     def __repr__(self) -> str:
         kind, precision, batch_size = self._engine.kind, self._engine.precision, self._engine.batch_size
@@ -102,17 +99,6 @@ class Predictor:
         """Raw outputs (object, `card.n_outputs`) float32 of the network, for the training and the checks."""
         whole = self._checked(np.asarray(stamps))
         return self._raw(self._cut(whole), *self._photometry(whole, flux, flux_err))
-
-    def check_golden(self, folder: str | Path) -> None:
-        """Raise ModelError unless this engine gives the golden outputs of the package in `folder`, scaling included."""
-        golden = read_golden(folder, self.card)
-        difference = golden_difference(self._raw(golden.stamps, *golden.fluxes), golden.raw)
-        allowed = GOLDEN_TOLERANCE[self._engine.precision]
-        if difference > allowed:
-            raise ModelError(
-                f"model package {str(folder)!r} is refused: the engine {self._engine.kind!r} gives outputs that differ from "
-                f"{GOLDEN_FILE} by {difference:.2g}, allowed are {allowed:.2g}"
-            )
 
     def _checked(self, stamps: np.ndarray) -> np.ndarray:
         """The stamps, where they are such as the model can take."""
@@ -183,10 +169,7 @@ class Predictor:
             raise ModelError(f"one stamp of model {self.card.name!r} does not fit into the device's memory") from error
         with _DEVICE:
             if self._engine is engine:
-                self._engine = self._compile(engine.kind, engine.precision, engine.batch_size // 2)
-
-    def _compile(self, kind: str, precision: str, batch_size: int) -> engines.Engine:
-        return engines.make_engine(kind, self._model, batch_size=batch_size, precision=precision, n_threads=self._n_threads)
+                self._engine = self._compile(engine.batch_size // 2)
 
 
 def _padded(values: np.ndarray, n: int) -> np.ndarray:
@@ -194,52 +177,3 @@ def _padded(values: np.ndarray, n: int) -> np.ndarray:
     padded = np.zeros((n, *values.shape[1:]), np.float32)
     padded[: len(values)] = values
     return padded
-
-
-def load_model(
-    name_or_path: str | Path,
-    engine: str = "auto",
-    precision: str = "auto",
-    batch_size: str | int = "auto",
-    n_threads: int | None = None,
-) -> Predictor:
-    """Predictor of a shipped model or of the package at a path, verified on the engine that will run it.
-
-    Parameters
-    ----------
-    engine
-        ``auto``, ``tensorflow``, ``openvino``, ``jax`` or ``torch``; auto takes the fastest that is installed.
-    precision
-        ``auto`` is float32 everywhere, so that machines agree; ``bfloat16`` is faster with OpenVINO on CPUs that have it.
-    batch_size
-        Stamps per forward pass, ``auto`` is 64 on a CPU and 512 on a GPU. Stamps are padded to it.
-    n_threads
-        CPU threads of the engine; None takes all cores that the process may use.
-
-    Raises
-    ------
-    ModelError
-        Where the package fails its own card or golden file, or the engine is not to be had.
-    """
-    folder = package_folder(name_or_path)
-    kind = engines.resolve_kind(engine)
-    engines.limit_threads(n_threads)
-    card, model = load_package(folder, golden=False)
-    predictor = Predictor(
-        card,
-        model,
-        kind=kind,
-        precision="float32" if precision == "auto" else precision,
-        batch_size=_batch_size(batch_size),
-        n_threads=n_threads,
-    )
-    predictor.check_golden(folder)
-    return predictor
-
-
-def _batch_size(batch_size: str | int) -> int:
-    if batch_size == "auto":
-        return engines.GPU_BATCH if engines.has_gpu() else engines.CPU_BATCH
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ModelError(f"batch_size is {batch_size!r}, expected auto or a whole number from 1")
-    return batch_size

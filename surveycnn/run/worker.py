@@ -40,7 +40,7 @@ def predictor_for(key: ModelKey, engine: EngineConfig, n_threads: int | None) ->
     with _lock:
         predictor = _loaded.get((key, engine, n_threads))
         if predictor is None:
-            from surveycnn.inference.predictor import load_model
+            from surveycnn.inference.load import load_model
 
             predictor = load_model(
                 key.reference, engine=engine.kind, precision=engine.precision, batch_size=engine.batch_size, n_threads=n_threads

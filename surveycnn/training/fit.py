@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from surveycnn.inference.heads import mixture_parameters
-from surveycnn.inference.predictor import Predictor, load_model
+from surveycnn.inference.load import keras_predictor, load_model
+from surveycnn.inference.predictor import Predictor
 from surveycnn.models.backend import import_keras
 from surveycnn.models.card import Calibration, Card, Metric
 from surveycnn.models.package import Golden, save_package
@@ -115,7 +116,7 @@ def _calibrated(card: Card, model: Any, data: LabelledStamps) -> Card:
         raw = predicted_raw(model, card, data)[:, : 3 * card.n_components]
         width = round(width_factor(partial(mixture_parameters, raw), np.asarray(data.labels["redshift"], np.float64)), 4)
         return card.model_copy(update={"calibration": Calibration(width=width)})
-    predictor = Predictor(card, model, kind=import_keras().backend.backend(), precision="float32", batch_size=256)
+    predictor = keras_predictor(card, model)
     predicted = predict_all(predictor, data)
     if card.task == "morphology":
         factors = {}
@@ -146,7 +147,7 @@ def _selected_metrics(plan: Plan, sets: Sets, state: Path, log: Log) -> dict[str
     card = first_card(twin, train_set)
     card, model = train_committee(twin, card, train_set, valid_set, state=state / "selected", log=log)
     card = _calibrated(card, model, valid_set)
-    predictor = Predictor(card, model, kind=import_keras().backend.backend(), precision="float32", batch_size=256)
+    predictor = keras_predictor(card, model)
     test = {"selected_": (sets.held_out() if sets.held_out else {"": HeldOut("train", sets.test)})[""]}
     text = f"; trained on a spectroscopic selection, {len(train_set)} of {len(sets.train)} galaxies, measured on all"
     found = held_out_metrics(predictor, test, log)

@@ -9,7 +9,7 @@ import pytest
 from surveycnn.errors import InputError, ModelError
 from surveycnn.inference import engines
 from surveycnn.inference.engines import OutOfDeviceMemory, available_engines, make_engine, resolve_kind
-from surveycnn.inference.predictor import Predictor, load_model
+from surveycnn.inference.load import keras_predictor, load_model
 from surveycnn.inference.scaling import transmission
 from surveycnn.models.package import load_package, package_folder
 
@@ -207,7 +207,7 @@ def test_keras_engine__agrees_with_the_compiled_one():
 
 def test_predictor__keeps_no_state_between_models():
     card, model = load_package("lens", golden=False)
-    one, two = (Predictor(card, model, kind="tensorflow", precision="float32", batch_size=size) for size in (8, 8))
+    one, two = (keras_predictor(card, model, batch_size=size) for size in (8, 8))
     stamps = stamps_for(card, 8)
     before = one.predict_raw(stamps)
     two.predict_raw(stamps[::-1])

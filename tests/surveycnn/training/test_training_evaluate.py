@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from surveycnn.inference.predictor import load_model
+from surveycnn.inference.load import load_model
 from surveycnn.training.calibration import fit_calibration
 from surveycnn.training.evaluate import held_out_metrics
 from surveycnn.training.held_out import held_out_sets

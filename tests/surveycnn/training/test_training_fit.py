@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from surveycnn.errors import ConfigError
-from surveycnn.inference.predictor import load_model
+from surveycnn.inference.load import load_model
 from surveycnn.models.backend import import_keras
 from surveycnn.models.package import check_package
 from surveycnn.training.first_card import build_model, domain_of, first_card
