@@ -51,6 +51,11 @@ class WorkStore:
     def plan_path(self) -> Path:
         return self.root / "plan.json"
 
+    @property
+    def engine_path(self) -> Path:
+        """What the run's first worker has found about engines, and all follow."""
+        return self.root / "engine.json"
+
     def chunk_path(self, mosaic: str) -> Path:
         return self.root / "mosaics" / f"{mosaic}.zarr"
 
@@ -105,6 +110,7 @@ class WorkStore:
             return
         for name in FOLDERS:
             shutil.rmtree(self.root / name, ignore_errors=True)
+        self.engine_path.unlink(missing_ok=True)
         self.plan_path.unlink()
 
     def write_tile(self, tile: Tile, unit_id: str, table: pa.Table, record: TileRecord) -> Path:
