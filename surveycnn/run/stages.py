@@ -108,9 +108,9 @@ class RunTile:
 
     def tile_models(self) -> list[TileModel]:
         """The models, loaded, with the bands that each is given."""
-        found = []
+        found, note_path = [], WorkStore(Path(self.work_dir)).engine_path
         for model in self.models:
-            predictor = predictor_for(ModelKey(model.reference, model.digest), self.engine, self.engine_threads)
+            predictor = predictor_for(ModelKey(model.reference, model.digest), self.engine, self.engine_threads, note_path)
             found.append(TileModel(predictor, model.bands, model.ebv))
         return found
 
@@ -118,7 +118,7 @@ class RunTile:
     def loader(self) -> LoadModels:
         """Function that loads this unit's models ahead of their first use."""
         keys = tuple(ModelKey(model.reference, model.digest) for model in self.models)
-        return LoadModels(keys, self.engine, self.engine_threads)
+        return LoadModels(keys, self.engine, self.engine_threads, WorkStore(Path(self.work_dir)).engine_path)
 
 
 def empty_parts(tile: Tile, window: Window, bands: tuple[str, ...]) -> list[tuple[int, int, int, int]]:
