@@ -1,4 +1,4 @@
-"""Running many units of work on an executor: bounded, retried, and with a named end for every unit.
+"""Running many units of work on an executor: in batches, bounded, retried, and with a named end for every unit.
 
 Serial, threads and Dask are all `concurrent.futures.Executor` objects here, so that one code path, and one set of tests,
 serves all of them.
@@ -6,11 +6,14 @@ serves all of them.
 
 from __future__ import annotations
 
+import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from itertools import islice
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from surveycnn.errors import UserError
@@ -21,6 +24,12 @@ CHECK_SECONDS = 60.0
 ATTEMPTS = 3
 """Times that a unit is tried before an exception is taken as final."""
 
+BATCH_SECONDS = 0.25
+"""What a batch should take, and after which it gives back what it has not begun: long beside the 2 ms that a future costs."""
+
+MAX_BATCH = 256
+"""Tasks in a batch at most, so that a future stays small."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -28,11 +37,6 @@ class Task:
 
     function: Callable[[Any], Any]
     unit: Any
-
-
-def call(task: Task) -> Any:
-    """Make the call."""
-    return task.function(task.unit)
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,37 @@ class Outcome:
     """Traceback."""
 
 
+@dataclass(frozen=True)
+class BatchResult:
+    """What a batch has come to; plain values, so that it travels whatever was raised."""
+
+    ends: list[tuple[str, Any, str, str]]
+    """State, result, reason and details of each task that was begun, in their order."""
+    seconds: float
+
+
+def call_batch(tasks: tuple[Task, ...], seconds: float = BATCH_SECONDS) -> BatchResult:
+    """Make the calls one after another until `seconds` are over; the first is always made.
+
+    Raises
+    ------
+    UserError
+        Of the first task that raises one: the run is over.
+    """
+    started = time.perf_counter()
+    ends = []
+    for task in tasks:
+        try:
+            ends.append(("done", task.function(task.unit), "", ""))
+        except UserError:
+            raise
+        except Exception as error:
+            ends.append(("failed", None, *_reason(error)))
+        if time.perf_counter() - started > seconds:
+            break
+    return BatchResult(ends, time.perf_counter() - started)
+
+
 class SerialExecutor(Executor):
     """Runs each call at once in the calling thread: the default for small runs and for debuggers."""
 
@@ -62,14 +97,21 @@ class SerialExecutor(Executor):
 
 
 def execute(
-    executor: Executor, tasks: Iterable[Task], *, window: int, check: Callable[[], None] = lambda: None
+    executor: Executor,
+    tasks: Iterable[Task],
+    *,
+    window: int,
+    n_tasks: int | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Iterator[Outcome]:
     """Outcomes of `tasks`, in the order in which they end.
 
     Parameters
     ----------
     window
-        Tasks in flight at once: bounds the memory of the driver and the scheduler, however many tasks there are.
+        Batches in flight at once: bounds the memory of the driver and the scheduler, however many tasks there are.
+    n_tasks
+        Number of `tasks` where it is known: near the end, batches leave something for every worker then.
     check
         Called whenever nothing has ended for a while; raises where nothing ever will.
 
@@ -80,26 +122,35 @@ def execute(
 
     Notes
     -----
+    A batch is one task as long as tasks take long; only where they prove to be short it grows. What is tried again is a batch
+    of its own.
+
     A worker that dies takes all its running tasks with it, so its death says nothing of which one is to blame: those end as
     ``lost`` and are to be given to :func:`execute_alone` when nothing else runs.
     """
-    tasks = iter(tasks)
-    running: dict[Future, tuple[Task, int]] = {}
+    waiting = _Waiting(tasks, n_tasks, window)
+    running: dict[Future, list[_Try]] = {}
+    ended: SimpleQueue[Future] = SimpleQueue()
     try:
         while True:
-            for task in islice(tasks, window - len(running)):
-                running[executor.submit(call, task)] = (task, 1)
+            while len(running) < window and (batch := waiting.next_batch()):
+                future = executor.submit(call_batch, tuple(one.task for one in batch))
+                running[future] = batch
+                future.add_done_callback(ended.put)
             if not running:
                 return
-            ended, _ = wait(running, timeout=CHECK_SECONDS, return_when=FIRST_COMPLETED)
-            if not ended:
+            try:
+                future = ended.get(timeout=CHECK_SECONDS)
+            except Empty:
                 check()
-            settled = [(_outcome(future, running[future][0]), running.pop(future)[1]) for future in ended]
+                continue
+            batch = running.pop(future)
+            outcomes = _outcomes(future, batch, waiting)
             # Dask computes a result again that is lost with its worker while anybody still holds the future.
-            ended.clear()
-            for outcome, n_tries in settled:
-                if outcome.state == "failed" and n_tries < ATTEMPTS:
-                    running[executor.submit(call, outcome.task)] = (outcome.task, n_tries + 1)
+            del future
+            for one, outcome in zip(batch, outcomes, strict=False):
+                if outcome.state == "failed" and one.number < ATTEMPTS:
+                    waiting.retry(one)
                 else:
                     yield outcome
     finally:
@@ -110,26 +161,72 @@ def execute(
 def execute_alone(executor: Executor, tasks: Iterable[Task], *, check: Callable[[], None] = lambda: None) -> Iterator[Outcome]:
     """Outcomes of `tasks`, one at a time: the one that kills its worker again is ``quarantined``."""
     for task in tasks:
-        for _ in range(ATTEMPTS):
-            future = executor.submit(call, task)
-            while not wait([future], timeout=CHECK_SECONDS).done:
-                check()
-            outcome = _outcome(future, task)
-            if outcome.state != "failed":
-                break
-        yield replace(outcome, state="quarantined") if outcome.state == "lost" else outcome
+        for outcome in execute(executor, [task], window=1, check=check):
+            yield replace(outcome, state="quarantined") if outcome.state == "lost" else outcome
 
 
-def _outcome(future: Future, task: Task) -> Outcome:
-    """How `future`, which is done, ended."""
+@dataclass(frozen=True)
+class _Try:
+    task: Task
+    number: int
+    """Counted from 1."""
+
+
+class _Waiting:
+    """Tasks that wait for a worker, and how many of them make a batch."""
+
+    def __init__(self, tasks: Iterable[Task], n_tasks: int | None, window: int):
+        self._fresh = iter(tasks)
+        self._returned: deque[_Try] = deque()
+        self._failed: deque[_Try] = deque()
+        self._n_left, self._window = n_tasks, window
+        self._size = 1
+
+    def next_batch(self) -> list[_Try]:
+        """Tasks for one future; none when nothing waits."""
+        if self._failed:
+            # alone: whatever it does, it does to no other
+            return [self._failed.popleft()]
+        size = self._size
+        if self._n_left is not None:
+            size = max(1, min(size, self._n_left // self._window))
+        batch = [self._returned.popleft() for _ in range(min(size, len(self._returned)))]
+        batch += [_Try(task, 1) for task in islice(self._fresh, size - len(batch))]
+        if self._n_left is not None:
+            self._n_left -= len(batch)
+        return batch
+
+    def retry(self, one: _Try) -> None:
+        """Take a task that has failed."""
+        self._failed.append(_Try(one.task, one.number + 1))
+
+    def learn(self, batch: list[_Try], n_begun: int, seconds: float) -> None:
+        """Take what a batch did not begin; the next batches are to take :data:`BATCH_SECONDS`, and grow step by step."""
+        self._returned.extend(batch[n_begun:])
+        if self._n_left is not None:
+            self._n_left += len(batch) - n_begun
+        fitting = int(BATCH_SECONDS * n_begun / max(seconds, 1e-6))
+        self._size = max(1, min(fitting, max(2 * n_begun, self._size), MAX_BATCH))
+
+
+def _outcomes(future: Future, batch: list[_Try], waiting: _Waiting) -> list[Outcome]:
+    """How the tasks of `future`, which is done, ended: those that were begun."""
     error = future.exception()
     if error is None:
-        return Outcome(task, "done", future.result())
+        result: BatchResult = future.result()
+        waiting.learn(batch, len(result.ends), result.seconds)
+        return [Outcome(one.task, *end) for one, end in zip(batch, result.ends, strict=False)]
     if isinstance(error, UserError):
         raise error
-    reason = f"{type(error).__name__}: {error}".splitlines()[0][:500]
-    details = "".join(traceback.format_exception(error))
-    return Outcome(task, "lost" if is_lost_worker(error) else "failed", reason=reason, details=details)
+    state = "lost" if is_lost_worker(error) else "failed"
+    reason, details = _reason(error)
+    return [Outcome(one.task, state, reason=reason, details=details) for one in batch]
+
+
+def _reason(error: BaseException) -> tuple[str, str]:
+    """One line about an exception, and its traceback."""
+    first = f"{type(error).__name__}: {error}".splitlines()[0][:500]
+    return first, "".join(traceback.format_exception(error))
 
 
 def is_lost_worker(error: BaseException) -> bool:

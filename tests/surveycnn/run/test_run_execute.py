@@ -6,12 +6,13 @@ import os
 import threading
 from collections import Counter
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
 import pytest
 
 from surveycnn.errors import ClusterError, InputError
-from surveycnn.run.execute import ATTEMPTS, SerialExecutor, Task, execute, execute_alone
+from surveycnn.run.execute import ATTEMPTS, SerialExecutor, Task, call_batch, execute, execute_alone
 
 
 def square(x: int) -> int:
@@ -64,10 +65,11 @@ def test_execute__gives_up_with_the_traceback(executor):
     assert "in __call__" in outcome.details
 
 
-def test_execute__stops_at_a_users_mistake(executor):
-    def refuse(unit: int) -> None:
-        raise InputError("the image is all NaN")
+def refuse(unit: int) -> None:
+    raise InputError("the image is all NaN")
 
+
+def test_execute__stops_at_a_users_mistake(executor):
     with pytest.raises(InputError, match="all NaN"):
         list(execute(executor, [Task(refuse, 0)], window=2))
 
@@ -119,14 +121,14 @@ class Lost(Executor):
     def __init__(self, poison: set[int]):
         self.poison, self.seen = poison, set()
 
-    def submit(self, fn, /, task):
-        def run():
-            if task.unit in self.poison or task.unit not in self.seen:
-                self.seen.add(task.unit)
-                from concurrent.futures.process import BrokenProcessPool
+    def submit(self, fn, /, tasks):
+        units = {task.unit for task in tasks}
 
+        def run():
+            if units & self.poison or not units <= self.seen:
+                self.seen |= units
                 raise BrokenProcessPool("a worker died")
-            return fn(task)
+            return fn(tasks)
 
         return SerialExecutor().submit(run)
 
@@ -137,6 +139,98 @@ def test_execute_alone__quarantines_only_the_guilty():
     assert len(lost) == 4
     states = {o.task.unit: o.state for o in execute_alone(executor, lost)}
     assert states == {0: "done", 1: "done", 2: "quarantined", 3: "done"}
+
+
+class Cubes:
+    """Raises for every seventh unit, the first time only for every fourteenth."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[int] = Counter()
+
+    def __call__(self, unit: int) -> int:
+        self.calls[unit] += 1
+        if unit % 7 == 0 and (unit % 14 or self.calls[unit] == 1):
+            raise ValueError(f"no cube of {unit}")
+        return unit**3
+
+
+def ends(outcomes):
+    return {outcome.task.unit: (outcome.state, outcome.result, outcome.reason) for outcome in outcomes}
+
+
+def test_execute__in_batches_is_execute_one_by_one(executor, monkeypatch):
+    batched, sizes = Cubes(), []
+
+    class Noting(Executor):
+        def submit(self, fn, /, tasks):
+            sizes.append(len(tasks))
+            return executor.submit(fn, tasks)
+
+    found = ends(execute(Noting(), [Task(batched, i) for i in range(500)], window=4, n_tasks=500))
+    assert max(sizes) > 20
+    assert sizes[0] == 1
+    monkeypatch.setattr("surveycnn.run.execute.MAX_BATCH", 1)
+    one_by_one = Cubes()
+    assert found == ends(execute(executor, [Task(one_by_one, i) for i in range(500)], window=4))
+    assert batched.calls == one_by_one.calls
+    assert found[7] == ("failed", None, "ValueError: no cube of 7")
+    assert found[14] == ("done", 14**3, "")
+
+
+def test_execute__leaves_something_for_every_worker_at_the_end():
+    sizes = []
+
+    class Noting(SerialExecutor):
+        def submit(self, fn, /, tasks):
+            sizes.append(len(tasks))
+            return super().submit(fn, tasks)
+
+    assert len(list(execute(Noting(), [Task(square, i) for i in range(300)], window=8, n_tasks=300))) == 300
+    assert max(sizes) <= 300 // 8
+    assert sizes[-8:] == [1] * 8
+
+
+def test_call_batch__gives_back_what_it_has_not_begun(monkeypatch):
+    tasks = [Task(square, i) for i in range(30)]
+    assert len(call_batch(tuple(tasks)).ends) == 30
+    assert len(call_batch(tuple(tasks), seconds=-1).ends) == 1
+    monkeypatch.setattr(call_batch, "__defaults__", (-1,))
+    assert sorted(outcome.result for outcome in execute(SerialExecutor(), tasks, window=3)) == [i * i for i in range(30)]
+
+
+def test_call_batch__stops_at_a_users_mistake():
+    with pytest.raises(InputError, match="all NaN"):
+        call_batch((Task(square, 1), Task(refuse, 2), Task(square, 3)))
+
+
+def test_execute__loses_all_of_a_batch_with_its_worker():
+    class Mortal(SerialExecutor):
+        """Loses its worker in the first batch with several tasks."""
+
+        died = False
+
+        def submit(self, fn, /, tasks):
+            if len(tasks) > 1 and not self.died:
+                self.died = True
+                return super().submit(lambda: (_ for _ in ()).throw(BrokenProcessPool("a worker died")))
+            return super().submit(fn, tasks)
+
+    outcomes = list(execute(Mortal(), [Task(square, i) for i in range(40)], window=2))
+    lost = [outcome.task for outcome in outcomes if outcome.state == "lost"]
+    assert len(lost) >= 2
+    again = list(execute_alone(SerialExecutor(), lost))
+    done = [outcome.result for outcome in [*outcomes, *again] if outcome.state == "done"]
+    assert sorted(done) == [i * i for i in range(40)]
+
+
+def test_execute__of_a_result_that_cannot_travel_loses_that_one_alone():
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        found = ends(execute(pool, [Task(unpicklable_or_square, i) for i in range(40)], window=2))
+    assert [unit for unit, end in found.items() if end[0] != "done"] == [33]
+
+
+def unpicklable_or_square(unit: int):
+    return (lambda: unit) if unit == 33 else unit * unit
 
 
 def test_execute__tells_a_dead_process_from_an_exception():
