@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,14 @@ from surveycnn.sources.stamp_photometry import stamp_photometry
 
 _DEVICE = threading.Lock()
 """One batch at a time in a process: an engine uses all cores, or the one GPU, that the process has."""
+
+Step = Callable[[str], AbstractContextManager[Any]]
+"""Gives a context manager to put around a named step, for who wants to time it."""
+
+
+def untimed(name: str) -> AbstractContextManager[Any]:
+    """A :data:`Step` that does nothing."""
+    return nullcontext()
 
 
 class Predictor:
@@ -57,6 +66,7 @@ class Predictor:
         flux: np.ndarray | None = None,
         flux_err: np.ndarray | None = None,
         ebv: np.ndarray | None = None,
+        step: Step = untimed,
     ) -> xr.Dataset:
         """Columns of :attr:`schema`, one row per stamp; they do not depend on which stamps come in one call.
 
@@ -71,6 +81,8 @@ class Predictor:
         ebv
             (object,) E(B-V) of the Milky Way in magnitudes, from which stamps and fluxes are freed by `card.extinction`; None or
             NaN leaves them as they are.
+        step
+            Put as ``forward`` around each call of the engine, the wait for other threads' calls left out.
 
         Returns
         -------
@@ -88,7 +100,7 @@ class Predictor:
         stamps = np.where(np.isfinite(stamps), stamps, np.nan)  # an overflow is no measurement
         if ebv is not None and self.card.extinction:
             stamps, flux, flux_err = self._dereddened(stamps, flux, flux_err, ebv)
-        columns = columns_of(self.card, self._raw(stamps, flux, flux_err))
+        columns = columns_of(self.card, self._raw(stamps, flux, flux_err, step))
         columns = {name: np.asarray(columns[name], variable.dtype) for name, variable in self.schema.items()}
         blank = np.isnan(stamps).mean(axis=(1, 2, 3)) > 0.5
         for values in columns.values():
@@ -145,7 +157,7 @@ class Predictor:
         stamps = stamps / passed[:, None, None, :].astype(np.float32)
         return (stamps, flux, flux_err) if flux is None else (stamps, flux / passed, flux_err / passed)
 
-    def _raw(self, stamps: np.ndarray, flux: np.ndarray | None, flux_err: np.ndarray | None) -> np.ndarray:
+    def _raw(self, stamps: np.ndarray, flux: Any, flux_err: Any, step: Step = untimed) -> np.ndarray:
         out, start = np.empty((len(stamps), self.card.n_outputs), np.float32), 0
         while start < len(stamps):
             engine = self._engine
@@ -153,9 +165,10 @@ class Predictor:
             fluxes = (None, None) if flux is None or flux_err is None else (flux[some], flux_err[some])
             inputs = network_inputs(self.card, stamps[some], *fluxes)
             n = len(inputs[0])
+            padded = [_padded(values, engine.batch_size) for values in inputs]
             try:
-                with _DEVICE:
-                    raw = engine(*(_padded(values, engine.batch_size) for values in inputs))
+                with _DEVICE, step("forward"):
+                    raw = engine(*padded)
             except engines.OutOfDeviceMemory as error:
                 self._halve(engine, error)
                 continue

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from surveycnn.catalogs.columns import domain_column_name
 from surveycnn.catalogs.flags import flag_value
+from surveycnn.inference.predictor import Predictor, Step
 from surveycnn.run.memory import SOURCES_PER_BATCH
 from surveycnn.sky.wcs import local_jacobian
 from surveycnn.sky.window import Window
@@ -18,11 +17,7 @@ from surveycnn.sky.zeropoints import AB_ZEROPOINT_NJY
 from surveycnn.sources.stamps import cut_stamps
 from surveycnn.sources.turned_stamps import cut_turned_stamps, sky_matrices
 
-if TYPE_CHECKING:
-    from surveycnn.inference.predictor import Predictor
-
 Columns = dict[str, np.ndarray]
-Step = Callable[[str], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True)
@@ -38,7 +33,8 @@ class TileModel:
 def score(window: Window, columns: Columns, models: Sequence[TileModel], step: Step) -> tuple[Columns, np.ndarray]:
     """Output columns of all models for the sources in `columns`, NaN where a model gives no number, and the bits of their stamps.
 
-    Stamps are cut once for all models that want the same geometry and bands from the same images.
+    Stamps are cut once for all models that want the same geometry and bands from the same images. `step` is put around the steps
+    ``stamps``, ``predict`` and, within the latter, ``forward``: the calls of the engines alone.
     """
     y, x = columns["y"] - window.y0, columns["x"] - window.x0
     incomplete = np.zeros(y.size, bool)
@@ -53,7 +49,7 @@ def score(window: Window, columns: Columns, models: Sequence[TileModel], step: S
                 incomplete[some] |= np.isnan(stamps).any(axis=(1, 2, 3))
             for model in group:
                 with step("predict"):
-                    found |= _predict(model, stamps, bands, columns, some)
+                    found |= _predict(model, stamps, bands, columns, some, step)
         pieces.append(found)
     scores = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     return scores, np.where(incomplete, np.int32(flag_value("stamp_incomplete")), np.int32(0))
@@ -86,14 +82,15 @@ def _stamps(window: Window, bands: Sequence[str], y: np.ndarray, x: np.ndarray, 
     return cut_turned_stamps(image, y, x, geometry.size, matrix)
 
 
-def _predict(model: TileModel, stamps: np.ndarray, bands: Sequence[str], columns: Columns, some: slice) -> Columns:
+def _predict(model: TileModel, stamps: np.ndarray, bands: Sequence[str], columns: Columns, some: slice, step: Step) -> Columns:
     """What a model gives for the stamps, in `bands`, of `some` of the sources in `columns`."""
     own = stamps[..., [bands.index(band) for band in model.bands]]
     flux, flux_err = None, None
     if model.predictor.card.photometry is not None:
         names = ("flux", "flux_err")
         flux, flux_err = (np.stack([columns[f"{name}_{band}"][some] for band in model.bands], axis=1) for name in names)
-    dataset = model.predictor.predict(own, flux, flux_err, ebv=np.full(len(own), model.ebv) if model.ebv else None)
+    ebv = np.full(len(own), model.ebv) if model.ebv else None
+    dataset = model.predictor.predict(own, flux, flux_err, ebv, step)
     return {str(name): values.values for name, values in dataset.data_vars.items()}
 
 

@@ -65,7 +65,7 @@ def test_process_tile__names_its_steps(parts):
 
     process_tile(*parts, step)
     assert seen[:3] == ["detect", "measure", "load"]
-    assert set(seen) == {"detect", "measure", "load", "stamps", "predict"}
+    assert set(seen) == {"detect", "measure", "load", "stamps", "predict", "forward"}
 
 
 def test_process_tile__flags_sources_unlike_a_models_training_set(parts):
