@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,11 +18,13 @@ from surveycnn.catalogs.columns import source_schema
 from surveycnn.catalogs.coverage import Footprint, coverage_moc
 from surveycnn.catalogs.merge import merge_tiles
 from surveycnn.catalogs.publish import publish
+from surveycnn.catalogs.source import PROVENANCE
 from surveycnn.errors import ResumeError
+from surveycnn.run.accounting import performance_line
 from surveycnn.run.plan import MosaicPlan, Plan
 from surveycnn.run.session import Session
 from surveycnn.run.status import STATES, RunStatus, run_status
-from surveycnn.run.store import WorkStore
+from surveycnn.run.store import WorkStore, atomic_path
 from surveycnn.schema import Schema
 from surveycnn.sky.chunks import ChunkStore
 from surveycnn.sky.ingest import band_notes
@@ -39,6 +42,8 @@ class SurveyResult:
     status: RunStatus
     notes: tuple[str, ...]
     """Skipped models, bands that only got photometry or no data, noise maps that cannot be right."""
+    performance: dict[str, Any]
+    """What this session has spent; see :meth:`surveycnn.run.accounting.Accounting.report`."""
 
     @property
     def is_complete(self) -> bool:
@@ -53,6 +58,8 @@ class SurveyResult:
             *self.notes,
         ]
         lines += [f"{p['state']}: tile {p['tile']} of {p['mosaic']}: {p['reason']}" for p in self.status.problems]
+        if self.performance["tiles"]:
+            lines.append(performance_line(self.performance))
         return "\n".join([*lines, f"catalog: {self.output}"])
 
 
@@ -64,6 +71,17 @@ def publish_survey(session: Session) -> SurveyResult:
     ResumeError
         Where tiles have neither a result nor a recorded failure yet.
     """
+    with session.accounting.stage("publish"):
+        table, status = _publish(session)
+    plan, output = session.plan, session.plan.config.output_path
+    performance = session.accounting.report(plan, session.store.engine_path)
+    _add_to_provenance(output / PROVENANCE, performance=performance)
+    notes = (*plan.notes, *_band_notes(plan, session.store))
+    return SurveyResult(output, table.num_rows, _count_true(table, "is_primary"), status, notes, performance)
+
+
+def _publish(session: Session) -> tuple[pa.Table, RunStatus]:
+    """Rows that were published, and the status of the tiles."""
     plan, store = session.plan, session.store
     status = run_status(plan, store)
     if not status.is_finished:
@@ -79,7 +97,7 @@ def publish_survey(session: Session) -> SurveyResult:
         if store.tile_record(unit.tile, unit.unit_id)
     ]
     table = merge_tiles(paths, footprints, catalog_schema(plan))
-    output = publish(
+    publish(
         table,
         plan.config.output_path,
         formats=plan.config.formats,
@@ -87,8 +105,14 @@ def publish_survey(session: Session) -> SurveyResult:
         provenance=provenance(plan, store, status),
         name=plan.config.name,
     )
-    notes = (*plan.notes, *_band_notes(plan, store))
-    return SurveyResult(output, table.num_rows, _count_true(table, "is_primary"), status, notes)
+    return table, status
+
+
+def _add_to_provenance(path: Path, **records: Any) -> None:
+    """Add what is known only when everything has been written."""
+    provenance = json.loads(path.read_text(encoding="utf-8"))
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(provenance | records, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _band_notes(plan: Plan, store: WorkStore) -> Iterator[str]:

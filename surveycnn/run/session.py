@@ -6,14 +6,16 @@ The same functions serve the command line, the Python API and the Prefect flows.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import compress
 from threading import Lock
 from typing import Any
 
 from surveycnn.config import SurveyConfig
 from surveycnn.errors import InputError, UserError
+from surveycnn.run.accounting import START_UP, Accounting
 from surveycnn.run.checks import check_memory
 from surveycnn.run.cluster import Cluster, open_cluster
 from surveycnn.run.execute import Outcome, Task, execute, execute_alone
@@ -23,6 +25,7 @@ from surveycnn.run.progress import Progress, Silent
 from surveycnn.run.resume import bind_plan, check_unchanged
 from surveycnn.run.stages import BandUnit, IngestBand, RunTile
 from surveycnn.run.store import WorkStore
+from surveycnn.run.worker import read_engine_note
 from surveycnn.sky.chunks import ChunkStore
 from surveycnn.sky.ingest import band_notes
 
@@ -35,8 +38,11 @@ class Session:
     store: WorkStore
     progress: Progress
     _stack: ExitStack = field(repr=False)
+    accounting: Accounting = field(default_factory=Accounting)
     _lost: list[Task] = field(default_factory=list)
     _cluster: Cluster | None = None
+    _engine: str = ""
+    _todo: dict[str, bytearray] = field(default_factory=dict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     @property
@@ -44,7 +50,9 @@ class Session:
         """The cluster of the configuration, started when it is first needed."""
         with self._lock:
             if self._cluster is None:
-                self._cluster = self._stack.enter_context(open_cluster(self.plan.config.cluster))
+                with self.accounting.stage(START_UP):
+                    self._cluster = self._stack.enter_context(open_cluster(self.plan.config.cluster))
+                self.accounting.n_workers = self._cluster.n_workers
                 self.progress.message(f"cluster {self._cluster.description}")
                 check_memory(self.plan, self._cluster.memory_limit, self._cluster.n_threads)
                 self._warm_up(self._cluster)
@@ -52,7 +60,7 @@ class Session:
 
     def _warm_up(self, cluster: Cluster) -> None:
         largest = max(self.plan.mosaics, key=lambda mosaic: len(mosaic.models))
-        if any(self.unfinished(mosaic) for mosaic in self.plan.mosaics):
+        if any(any(self.todo(mosaic)) for mosaic in self.plan.mosaics):
             cluster.warm_up(self.tile_function(largest).loader)
 
     def tile_function(self, mosaic: MosaicPlan) -> RunTile:
@@ -66,9 +74,26 @@ class Session:
         paths = (self.store.chunk_path(mosaic.id) for mosaic in self.plan.mosaics)
         return any(ChunkStore.open(path).finished_bands() for path in paths if path.exists())
 
+    def todo(self, mosaic: MosaicPlan) -> bytearray:
+        """1 for each tile of `mosaic` without a valid result, 0 for the others; as it was before the session ran any."""
+        if mosaic.id not in self._todo:
+            store = self.store
+            self._todo[mosaic.id] = bytearray(
+                store.tile_record(unit.tile, unit.unit_id) is None for unit in self.plan.units(mosaic)
+            )
+        return self._todo[mosaic.id]
+
     def unfinished(self, mosaic: MosaicPlan) -> Iterator[WorkUnit]:
-        """Work units of `mosaic` without a valid result."""
-        return (unit for unit in self.plan.units(mosaic) if self.store.tile_record(unit.tile, unit.unit_id) is None)
+        """Work units of `mosaic` without a valid result now."""
+        self._todo.pop(mosaic.id, None)
+        return compress(self.plan.units(mosaic), self.todo(mosaic))
+
+    def say_engine(self) -> None:
+        """Report the engine, once it is known."""
+        note = None if self._engine else read_engine_note(self.store.engine_path)
+        if note:
+            self._engine = note.description
+            self.progress.message(f"engine {self._engine}")
 
 
 @contextmanager
@@ -85,8 +110,9 @@ def open_session(config: SurveyConfig, *, fresh: bool = False, progress: Progres
     UserError
         Where an input, a setting, a model or the work directory cannot be used.
     """
-    progress = progress or Silent()
-    plan = check_run(config)
+    progress, accounting = progress or Silent(), Accounting()
+    with accounting.stage(START_UP):
+        plan = check_run(config)
     store = WorkStore(config.work_path)
     is_new = not store.root.exists()
     with store.lock(), ExitStack() as stack:
@@ -95,7 +121,7 @@ def open_session(config: SurveyConfig, *, fresh: bool = False, progress: Progres
         bind_plan(store, plan)
         for note in plan.notes:
             progress.message(note)
-        session = Session(plan, store, progress, stack)
+        session = Session(plan, store, progress, stack, accounting)
         try:
             yield session
         except UserError:
@@ -133,10 +159,12 @@ def ingest_mosaic(session: Session, mosaic: MosaicPlan) -> list[dict[str, Any]]:
     tasks = [Task(function, unit) for unit in units if unit.image.band not in done]
     if tasks:
         session.progress.add("ingest", len(tasks))
-        for outcome in _run(session, "ingest", tasks):
-            if outcome.state != "done":
-                image = outcome.task.unit.image
-                raise InputError(f"image {image.path!r} of mosaic {mosaic.id!r} cannot be ingested: {outcome.reason}")
+        with session.accounting.stage("ingest"):
+            for outcome in _run(session, "ingest", tasks):
+                if outcome.state != "done":
+                    image = outcome.task.unit.image
+                    raise InputError(f"image {image.path!r} of mosaic {mosaic.id!r} cannot be ingested: {outcome.reason}")
+        session.accounting.add_ingested(inputs.n_bytes * len(tasks) // len(units))
     records = [chunks.band_record(band) or {} for band in inputs.bands]
     for note in (note for record in records for note in band_notes(record, mosaic.id)):
         session.progress.message(note)
@@ -155,19 +183,33 @@ def infer_mosaic(session: Session, mosaic: MosaicPlan) -> Counter[str]:
     missing = [band for band in mosaic.inputs.bands if band not in chunks.finished_bands()]
     if missing:
         raise InputError(f"mosaic {mosaic.id!r} has not been ingested in {', '.join(missing)}: run the flow ingest, or survey")
-    n_todo = sum(1 for _ in session.unfinished(mosaic))
-    n_before = len(mosaic.grid) - n_todo
-    if n_before:
-        session.progress.message(f"mosaic {mosaic.id}: {n_before} of {len(mosaic.grid)} tiles are done already")
+    with session.accounting.stage("infer"):
+        return run_tiles(session, mosaic, lambda: session.tile_function(mosaic))
+
+
+def run_tiles(session: Session, mosaic: MosaicPlan, make_function: Callable[[], Callable[[WorkUnit], Any]]) -> Counter[str]:
+    """Run a function on the tiles of one mosaic that have no valid result; returns how many ended in which state.
+
+    Parameters
+    ----------
+    make_function
+        Makes the function once the cluster is there; it returns a :class:`surveycnn.run.stages.TileReport`.
+    """
+    todo = session.todo(mosaic)
+    del session._todo[mosaic.id]  # after this it would not be true any more
+    n_todo = sum(todo)
+    if n_todo < len(todo):
+        session.progress.message(f"mosaic {mosaic.id}: {len(todo) - n_todo} of {len(todo)} tiles are done already")
     if n_todo == 0:
         return Counter()
     session.progress.add("infer", n_todo)
-    cluster = session.cluster
-    function = session.tile_function(mosaic)
-    tasks = (Task(function, unit) for unit in session.unfinished(mosaic))
+    cluster, function = session.cluster, make_function()
+    tasks = (Task(function, unit) for unit in compress(session.plan.units(mosaic), todo))
     states: Counter[str] = Counter()
-    for outcome in execute(cluster.executor, tasks, window=cluster.window, check=cluster.check):
-        states[_record(session, outcome)] += 1
+    for outcome in execute(cluster.executor, tasks, window=cluster.window, n_tasks=n_todo, check=cluster.check):
+        if not states:
+            session.say_engine()
+        states[_record(session, mosaic, outcome)] += 1
     return states
 
 
@@ -175,8 +217,11 @@ def settle_lost(session: Session) -> Counter[str]:
     """Run the tiles whose worker died, one at a time; call it when nothing else runs."""
     lost, session._lost = session._lost, []
     states: Counter[str] = Counter()
-    for outcome in execute_alone(session.cluster.executor, lost, check=session.cluster.check) if lost else ():
-        states[_record(session, outcome)] += 1
+    if lost:
+        mosaics = {mosaic.id: mosaic for mosaic in session.plan.mosaics}
+        with session.accounting.stage("infer"):
+            for outcome in execute_alone(session.cluster.executor, lost, check=session.cluster.check):
+                states[_record(session, mosaics[outcome.task.unit.tile.mosaic], outcome)] += 1
     return states
 
 
@@ -195,12 +240,14 @@ def _run(session: Session, stage: str, tasks: Iterable[Task]) -> Iterator[Outcom
         yield outcome
 
 
-def _record(session: Session, outcome: Outcome) -> str:
+def _record(session: Session, mosaic: MosaicPlan, outcome: Outcome) -> str:
     """Note how a tile ended: failures in a file of their own, lost ones for later."""
     if outcome.state == "lost":
         session._lost.append(outcome.task)
         return outcome.state
     session.progress.advance("infer")
+    if outcome.state == "done":
+        session.accounting.add_tile(mosaic, outcome.task.unit.tile, outcome.result.n_sources, outcome.result.seconds)
     if outcome.state in ("failed", "quarantined"):
         tile = outcome.task.unit.tile
         session.store.write_failure(tile, outcome.state, outcome.reason, outcome.details)

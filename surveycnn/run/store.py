@@ -125,8 +125,11 @@ class WorkStore:
 
     def tile_record(self, tile: Tile, unit_id: str) -> TileRecord | None:
         """Record of a finished tile, or None where there is no valid result of this unit."""
+        path = self.tile_path(tile)
+        if not path.exists():
+            return None
         try:
-            metadata = pq.read_metadata(self.tile_path(tile))
+            metadata = pq.read_metadata(path)
             footer = json.loads((metadata.metadata or {})[_RECORD_KEY])
         except (OSError, KeyError, ValueError, pa.ArrowInvalid):
             return None

@@ -1,0 +1,145 @@
+"""What a run has spent and what it came to: seconds of its stages, added seconds of its tiles' steps, and the rates of both.
+
+The driver of a run (:mod:`surveycnn.run.session`) writes it down on the way; it ends in provenance.json and in the summary.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from surveycnn.run.plan import MosaicPlan, Plan
+from surveycnn.run.worker import read_engine_note
+from surveycnn.sky.tiling import Tile
+
+START_UP = "start_up"
+"""Planning and starting the cluster; workers load their models while the first tiles are read, in the tiles' step ``load``."""
+
+STAGES = ("ingest", "infer", "publish")
+
+
+class Accounting:
+    """Counts of one session; what an earlier session has done is not in it. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self.n_workers = 1
+        """Worker processes, each with a device of its own."""
+        self.steps: Counter[str] = Counter()
+        """Seconds by step, added over tiles and threads."""
+        self.n_tiles = 0
+        self.bytes_ingested = 0
+        self._window_bytes = 0
+        self._n_sources: Counter[str] = Counter()
+        self._intervals: dict[str, list[tuple[float, float]]] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count the time inside as that of a stage; several mosaics at once are counted once."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._intervals.setdefault(name, []).append((started, time.perf_counter()))
+
+    def add_tile(self, mosaic: MosaicPlan, tile: Tile, n_sources: int, seconds: Mapping[str, float]) -> None:
+        """Count a tile that has run."""
+        n_pixels = (tile.oy1 - tile.oy0) * (tile.ox1 - tile.ox0)
+        with self._lock:
+            self.n_tiles += 1
+            self._n_sources[mosaic.id] += n_sources
+            self._window_bytes += 4 * n_pixels * len(mosaic.inputs.bands)
+            for step, value in seconds.items():
+                self.steps[step] += value
+
+    def add_ingested(self, n_bytes: int) -> None:
+        """Count bytes of input files."""
+        with self._lock:
+            self.bytes_ingested += n_bytes
+
+    def seconds(self, *stages: str) -> float:
+        """Wall-clock seconds in which any of `stages` was at work, without those in which the cluster started."""
+        wanted = [span for stage in stages for span in self._intervals.get(stage, [])]
+        start_up = self._intervals.get(START_UP, [])
+        return _covered(wanted + start_up) - _covered(start_up) if START_UP not in stages else _covered(wanted)
+
+    def bare_forward_seconds(self, plan: Plan, rates: Mapping[str, float]) -> float | None:
+        """Seconds of the forward passes alone on all workers, from stamps per second by model; None where one is not known."""
+        total = 0.0
+        for mosaic in plan.mosaics:
+            for model in mosaic.models:
+                if model.reference not in rates:
+                    return None
+                total += self._n_sources[mosaic.id] / rates[model.reference]
+        return total / self.n_workers
+
+    def report(self, plan: Plan, engine_path: Path) -> dict[str, Any]:
+        """Plain values for ``performance`` in provenance.json; None where something is not known.
+
+        ``slowdown`` is the wall-clock of the stage infer over the bare forward passes, ``device_busy`` the share of it that a
+        worker spends in them on average. Bytes of windows are those of their float32 images, per thread that reads.
+        """
+        seconds = {stage: self.seconds(stage) for stage in (START_UP, *STAGES)} | {"total": self.seconds(*STAGES)}
+        note = read_engine_note(engine_path)
+        n_sources = self._n_sources.total()
+        bare = self.bare_forward_seconds(plan, note.bare) if note else None
+        forward = self.steps["forward"] / self.n_workers if "forward" in self.steps else None
+        return {
+            "tiles": self.n_tiles,
+            "tiles_of_run": plan.n_tiles,
+            "sources": n_sources,
+            "workers": self.n_workers,
+            "engine": note.description if note else None,
+            "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+            "step_seconds": {step: round(value, 3) for step, value in sorted(self.steps.items())},
+            "sources_per_s": {"infer": _ratio(n_sources, seconds["infer"]), "end_to_end": _ratio(n_sources, seconds["total"])},
+            "gb_per_s": {
+                "ingest": _ratio(self.bytes_ingested / 1e9, seconds["ingest"]),
+                "windows": _ratio(self._window_bytes / 1e9, self.steps["read"]),
+            },
+            "bare_forward_seconds": bare and round(bare, 3),
+            "device_busy": _ratio(forward, seconds["infer"]),
+            "slowdown": _ratio(seconds["infer"], bare),
+        }
+
+
+def performance_line(report: Mapping[str, Any]) -> str:
+    """One line for people about what a session has done.
+
+    >>> performance_line({"tiles": 2, "tiles_of_run": 4, "sources": 300, "seconds": {"total": 2.0}, "device_busy": 0.84,
+    ...     "sources_per_s": {"end_to_end": 150.0}, "slowdown": None})
+    '300 sources of 2 of 4 tiles in 2.0 s: 150/s; forward passes 84 % of infer'
+    """
+    some = f" of {report['tiles']} of {report['tiles_of_run']} tiles" if report["tiles"] < report["tiles_of_run"] else ""
+    parts = [f"{report['sources']} sources{some} in {report['seconds']['total']:.1f} s"]
+    if report["sources_per_s"]["end_to_end"]:
+        parts[0] += f": {report['sources_per_s']['end_to_end']:.0f}/s"
+    if report["device_busy"] is not None:
+        parts.append(f"forward passes {100 * report['device_busy']:.0f} % of infer")
+    if report["slowdown"] is not None:
+        parts.append(f"{report['slowdown']:.2f} x the bare forward passes")
+    return "; ".join(parts)
+
+
+def _covered(intervals: list[tuple[float, float]]) -> float:
+    """Length of the union of `intervals`.
+
+    >>> _covered([(0, 2), (1, 3), (5, 6)])
+    4.0
+    """
+    total, reached = 0.0, float("-inf")
+    for start, stop in sorted(intervals):
+        total += max(0.0, stop - max(start, reached))
+        reached = max(reached, stop)
+    return total
+
+
+def _ratio(value: float | None, by: float | None) -> float | None:
+    """Four digits of `value` over `by`; None where either is missing or there is nothing to divide by."""
+    return float(f"{value / by:.4g}") if value is not None and by else None
