@@ -14,19 +14,14 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-import yaml
-from astropy.io import fits
 from distributed import Client, LocalCluster
 
+from benchmarks.mosaics import mosaic_of_size
 from surveycnn.config import SurveyConfig, load_config
 from surveycnn.run.cluster import local_shape, n_cores
 from surveycnn.run.plan import make_plan
 from surveycnn.run.survey import run_infer, run_ingest
-from surveycnn.sky.images import open_image
-from surveycnn.sky.wcs import read_wcs
 
-_ROWS = 256
 _STATUS, _CLEAR = "/proc/self/status", "/proc/self/clear_refs"
 
 
@@ -40,44 +35,6 @@ def forget_peak() -> None:
     Path(_CLEAR).write_text("5")
 
 
-def write_repeated(path: str, plane: int | None, wcs: str | None, zeropoint: float | None, target: Path, size: int) -> None:
-    """A `size` x `size` image made of the pixels of another, cropped or repeated."""
-    with open_image(path, plane) as image:
-        pixels = image.read(0, image.ny, 0, image.nx).astype(np.float32)
-        header = read_wcs(wcs or image.header).to_header(relax=True)
-        header.update({key: image.header[key] for key in ("MAGZP", "BUNIT") if key in image.header})
-    if zeropoint is not None:
-        header["MAGZP"] = zeropoint
-    header.insert(0, ("SIMPLE", True))
-    header.insert(1, ("BITPIX", -32))
-    header.insert(2, ("NAXIS", 2))
-    header.insert(3, ("NAXIS1", size))
-    header.insert(4, ("NAXIS2", size))
-    cols = np.arange(size) % pixels.shape[1]
-    stream = fits.StreamingHDU(target, header)
-    for y0 in range(0, size, _ROWS):
-        stream.write(pixels[np.ix_(np.arange(y0, min(y0 + _ROWS, size)) % pixels.shape[0], cols)])
-    stream.close()
-
-
-def make_config(config: SurveyConfig, size: int, folder: Path, arguments: argparse.Namespace, address: str) -> SurveyConfig:
-    """Configuration of a survey on one mosaic of `size` px, whose images are written into `folder`."""
-    mosaic = config.mosaics[0]
-    images = []
-    for image in mosaic.images:
-        write_repeated(image.path, image.plane, mosaic.wcs, image.zeropoint, folder / f"{image.band}.fits", size)
-        images.append({"band": image.band, "path": f"{image.band}.fits"})
-    tree = config.model_dump(mode="json") | {
-        "mosaics": [{"id": f"m{size}", "images": images}],
-        "tiling": {"core_px": arguments.core, "halo_px": arguments.halo},
-        "cluster": address,
-        "output": str(folder / "out"),
-        "work_dir": "",
-    }
-    (folder / "survey.yaml").write_text(yaml.safe_dump(tree))
-    return load_config(folder / "survey.yaml", arguments.overrides)
-
-
 def measure(config: SurveyConfig, size: int, arguments: argparse.Namespace) -> None:
     """Print the peaks of one size."""
     n_threads = local_shape(n_cores())[1]
@@ -86,7 +43,9 @@ def measure(config: SurveyConfig, size: int, arguments: argparse.Namespace) -> N
             LocalCluster(n_workers=1, threads_per_worker=n_threads, dashboard_address=None, host="127.0.0.1") as cluster,
             Client(cluster, set_as_default=False) as client,
         ):
-            own = make_config(config, size, Path(folder), arguments, cluster.scheduler_address)
+            tiling = {"core_px": arguments.core, "halo_px": arguments.halo}
+            address = cluster.scheduler_address
+            own = mosaic_of_size(config, size, Path(folder), arguments.overrides, tiling=tiling, cluster=address)
             plan = make_plan(own)
             planned = plan.memory.per_worker(n_threads)
             peaks, seconds = [], []
