@@ -6,6 +6,8 @@ pixel coordinates: a pixel has the same sky, bit for bit, in whichever window it
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy import ndimage
 
@@ -57,7 +59,8 @@ def mesh_statistics(strip: np.ndarray, mesh_px: int = MESH_PX, min_good: float |
     for row in range(n_rows):
         for col in range(n_cols):
             cell = strip[row * mesh_px : (row + 1) * mesh_px, col * mesh_px : (col + 1) * mesh_px]
-            good = cell[np.isfinite(cell)]
+            finite = np.isfinite(cell)
+            good = cell.ravel() if finite.all() else cell[finite]
             if good.size >= max(needed, 1):
                 sky[row, col], rms[row, col] = clipped_sky(good)
     # a constant cell is padding, not sky: it says nothing about the noise
@@ -76,24 +79,34 @@ def clipped_sky(values: np.ndarray) -> tuple[float, float]:
     low, width = _histogram_range(values)
     if width == 0:
         return low, 0.0
-    scaled = (values - np.float32(low)) * np.float32(1 / width)
-    inside = scaled[(scaled >= 0) & (scaled < _N_BINS)]
-    counts = np.bincount(inside.astype(np.int32), minlength=_N_BINS)
-    sums = np.zeros((3, _N_BINS + 1))
-    np.cumsum(counts[None] * _BIN_POWERS, axis=1, out=sums[:, 1:])
+    counts = _histogram(values, low, width)
+    cumulative = np.zeros(_N_BINS + 1)
+    np.cumsum(counts, out=cumulative[1:])
     first, last = 0, _N_BINS
     for _ in range(_MAX_CLIPS):
-        number, total, squares = sums[:, last] - sums[:, first]
+        # whole and half numbers below 2^53: the same sums in any order
+        number, total, squares = _BIN_POWERS[:, first:last] @ counts[first:last]
         mean = total / number
-        sigma = np.sqrt(max(squares / number - mean**2, 0.0))
-        median = _median(sums[0], first, last)
-        ends = int(max(median - _CLIP_SIGMA * sigma, first)), int(np.ceil(min(median + _CLIP_SIGMA * sigma, last)))
-        if ends == (first, last) or sums[0, ends[1]] - sums[0, ends[0]] < 2:
+        sigma = math.sqrt(max(squares / number - mean**2, 0.0))
+        median = _median(cumulative, first, last)
+        ends = int(max(median - _CLIP_SIGMA * sigma, first)), math.ceil(min(median + _CLIP_SIGMA * sigma, last))
+        if ends == (first, last) or cumulative[ends[1]] - cumulative[ends[0]] < 2:
             break
         first, last = ends
     crowded = abs(mean - median) > _CROWDED * sigma
     mode = median if crowded else 2.5 * median - 1.5 * mean
     return float(low + mode * width), float(sigma * width)
+
+
+def _histogram(values: np.ndarray, low: float, width: float) -> np.ndarray:
+    """(bin,) float64, number of `values` in each of the bins of `width` from `low` on; those outside are left out."""
+    scaled = values - np.float32(low)
+    scaled *= np.float32(1 / width)
+    n_below = np.count_nonzero(scaled < 0)
+    np.clip(scaled, 0, _N_BINS, out=scaled)
+    counts = np.bincount(scaled.astype(np.intp), minlength=_N_BINS + 1)[:_N_BINS].astype(np.float64)
+    counts[0] -= n_below
+    return counts
 
 
 def _histogram_range(values: np.ndarray) -> tuple[float, float]:

@@ -6,7 +6,6 @@ few rows of the mosaic, not its height, and hardly its width.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from surveycnn.errors import InputError
 from surveycnn.paths import split_path
 from surveycnn.sky.background import MeshBuilder
 from surveycnn.sky.chunks import ChunkStore
+from surveycnn.sky.core_rows import CoreRow
 from surveycnn.sky.files import file_sha256
 from surveycnn.sky.regrid import Grid, regrid
 from surveycnn.sky.strips import Strip, noise_kind, open_maps, read_strips, saturation_level
@@ -113,7 +113,7 @@ class _BandWriter:
         """Write all strips, then the meshes; returns what the band's record says of its pixels."""
         store = self._store
         mesh, n_bad, noise = MeshBuilder(store.ny, store.nx, self._name), 0, []
-        with _CoreRow(store, self._folder) as row:
+        with CoreRow(store.ny, store.nx, store.core_px, self._folder) as row:
             for strip in strips:
                 good = strip.good
                 n_bad += int(np.isnan(good).sum())
@@ -163,59 +163,3 @@ def band_notes(record: Mapping[str, Any], mosaic: str) -> Iterator[str]:
             f"band {record['band']!r} of mosaic {mosaic!r}: its noise map gives {ratio:.2g} times the scatter of the pixels, and "
             "errors follow it: a weight is an inverse variance in data units, not an exposure time or a relative weight"
         )
-
-
-class _CoreRow:
-    """The rows of one row of tile cores, on disk, core beside core, until the last of them is there."""
-
-    _DTYPES: dict[str, np.dtype[Any]] = {"image": np.dtype("f4"), "weight": np.dtype("f4"), "bits": np.dtype("u1")}
-
-    def __init__(self, store: ChunkStore, folder: Path):
-        self._ny, self._nx, self._core_px = store.ny, store.nx, store.core_px
-        self._files = {name: tempfile.TemporaryFile(dir=folder, prefix=".ingest-") for name in self._DTYPES}
-        self._y0 = self._n_rows = 0
-        self._has_weight = False
-
-    def __enter__(self) -> _CoreRow:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        for file in self._files.values():
-            file.close()
-
-    def append(self, strip: Strip) -> Iterator[tuple[int, Iterator[tuple[int, dict[str, np.ndarray]]]]]:
-        """Add a strip; yields (y0, cores) of each row of cores that it completes, and each core as (x0, arrays by name)."""
-        self._has_weight = strip.weight is not None
-        arrays = {"image": strip.image, "weight": strip.weight, "bits": strip.bits}
-        start, height = 0, strip.image.shape[0]
-        while start < height:
-            row_height = min(self._core_px, self._ny - self._y0)
-            stop = min(start + row_height - self._n_rows, height)
-            for name, values in arrays.items():
-                if values is not None:
-                    self._put(name, values[start:stop])
-            self._n_rows += stop - start
-            if self._n_rows == row_height:
-                yield self._y0, self._cores(row_height)
-                self._y0, self._n_rows = self._y0 + row_height, 0
-            start = stop
-
-    def _put(self, name: str, rows: np.ndarray) -> None:
-        file, size = self._files[name], self._DTYPES[name].itemsize
-        for x0 in range(0, self._nx, self._core_px):
-            piece = np.ascontiguousarray(rows[:, x0 : x0 + self._core_px])
-            file.seek((x0 * self._core_px + self._n_rows * piece.shape[1]) * size)
-            file.write(piece.data)
-
-    def _cores(self, height: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        names = [name for name in self._DTYPES if name != "weight" or self._has_weight]
-        for x0 in range(0, self._nx, self._core_px):
-            width = min(self._core_px, self._nx - x0)
-            yield x0, {name: self._get(name, x0, height, width) for name in names}
-
-    def _get(self, name: str, x0: int, height: int, width: int) -> np.ndarray:
-        file, dtype = self._files[name], self._DTYPES[name]
-        file.seek(x0 * self._core_px * dtype.itemsize)
-        pixels = np.empty((height, width), dtype)
-        file.readinto(pixels.data.cast("B"))  # type: ignore[attr-defined]
-        return pixels
