@@ -1,0 +1,182 @@
+"""How close a survey comes to its bare parts: end to end over the sum of what nobody can do without; and engines side by side.
+
+    python -m benchmarks.slowdown survey.yaml [--size 10000] [--models lens] [--models lens morphology merger photoz]
+        [--engines openvino tensorflow predict openvino:bfloat16] [--cluster threads] [--repeat 3] [--set a.b=value]
+
+End to end is from the mosaic files to the published catalog. Start-up is apart and stated: a process of its own for each engine
+first runs the survey of a mosaic of 512 px, which imports and loads all models, then, alternately, the survey and the bare parts.
+``predict`` is Keras's `Model.predict`, in batches of 64. With ``--cluster local`` the survey runs in a Dask cluster that stays up
+from the start-up on. ``--size`` crops or repeats the first mosaic. Files lie in the page cache for both sides, which is warm from
+the writing or from the start-up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import psutil
+from astropy.table import Table
+from scipy.stats import rankdata, spearmanr
+
+from benchmarks.environment import environment, table
+from benchmarks.mosaics import mosaic_of_size
+from benchmarks.timed import Timed, run_timed, running_cluster, stage_lines, start_up
+from surveycnn.config import SurveyConfig, load_config
+from surveycnn.models.package import find_card
+from surveycnn.run.cluster import n_cores
+
+TOP = 0.01
+"""Share of sources that a user would look at."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One engine's process."""
+
+    start_up: float
+    """Seconds from the start of the process to the end of the survey of the small mosaic."""
+    surveys: list[Timed]
+    bare: list[dict[str, dict[int, float]]]
+    """Seconds by part and number of threads, of each repeat."""
+
+    @property
+    def sums(self) -> list[float]:
+        """Seconds of the bare parts together, each with the threads that suit it best."""
+        return [sum(min(seconds.values()) for seconds in parts.values()) for parts in self.bare]
+
+    @property
+    def ratios(self) -> list[float]:
+        """End to end over the sum of the bare parts, of each repeat."""
+        return [survey.seconds / total for survey, total in zip(self.surveys, self.sums, strict=True)]
+
+    @property
+    def rate(self) -> float:
+        """Sources per second, the median."""
+        return median(survey.rate for survey in self.surveys)
+
+
+def measure(path: str, overrides: list[str], engine: str, cluster: str, repeat: int, folder: Path) -> Measured:
+    """Everything about one engine; to be called in a fresh process, whose start-up is then that of a user's."""
+    from benchmarks.bare import bare_parts, load_predictors
+    from benchmarks.predict_engine import use_predict
+
+    kind, _, precision = engine.partition(":")
+    own = use_predict() if kind == "predict" else [f"engine.kind={kind}", f"engine.precision={precision or 'auto'}"]
+    with running_cluster(cluster) as word:
+        places = [f"output={folder / 'out'}", f"work_dir={folder / 'work'}", f"cluster={word}"]
+        config = load_config(path, [*overrides, *own, *places])
+        start_up(config, folder / "small")
+        ready = time.time() - psutil.Process().create_time()
+        predictors, surveys, bare = load_predictors(config), [], []
+        for _ in range(repeat):
+            surveys.append(run_timed(config))
+            bare.append(bare_parts(config, predictors, surveys[-1].rows()))
+    return Measured(ready, surveys, bare)
+
+
+def parts_table(found: Measured) -> str:
+    """Seconds of the parts (median over the repeats) and their sum, beside end to end."""
+    n_threads, rows = n_cores(), []
+    taken_sum = median(found.sums)
+    for part in found.bare[0]:
+        by_threads = [
+            median(parts[part][n] for parts in found.bare) if n in found.bare[0][part] else None for n in (1, n_threads)
+        ]
+        taken = median(min(parts[part].values()) for parts in found.bare)
+        rows.append([part, *("" if s is None else f"{s:.2f}" for s in by_threads), f"{taken:.2f}", f"{taken / taken_sum:.0%}"])
+    rows.append(["sum of the bare parts", "", "", f"{taken_sum:.2f}", "100%"])
+    total = median(survey.seconds for survey in found.surveys)
+    rows.append(["end to end", "", "", f"{total:.2f}", f"{total / taken_sum:.0%}"])
+    return table(["part", "s, 1 thread", f"s, {n_threads} threads", "s, taken", "share"], rows)
+
+
+def rank_agreement(scores: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
+    """Spearman's coefficient of two columns, and the area under the ROC curve with which `scores` find the top of `reference`."""
+    known = np.isfinite(scores) & np.isfinite(reference)
+    scores, reference = scores[known], reference[known]
+    n_top = max(1, round(TOP * len(reference)))
+    is_top = np.argsort(np.argsort(-reference, kind="stable"), kind="stable") < n_top
+    n_rest = len(reference) - n_top
+    area = (rankdata(scores)[is_top].sum() - n_top * (n_top + 1) / 2) / max(n_top * n_rest, 1)
+    return float(spearmanr(scores, reference).statistic), float(area)
+
+
+def score_columns(config: SurveyConfig) -> list[str]:
+    """The first column of each model that has one number per source."""
+    return [next(iter(find_card(model).schema)) for model in config.models]
+
+
+def compare(rows: Table, reference: Table, columns: Sequence[str]) -> list[str]:
+    """Worst agreement over the columns, as cells of a table."""
+    if len(rows) != len(reference):
+        return [f"{len(rows)} sources, not {len(reference)}", ""]
+    pairs = [rank_agreement(np.asarray(rows[name]), np.asarray(reference[name])) for name in columns]
+    return [f"{min(pair[k] for pair in pairs):.6f}" for k in (0, 1)]
+
+
+def print_engines(found: dict[str, Measured], columns: Sequence[str]) -> None:
+    """Engines beside the last one."""
+    last = next(reversed(found))
+    reference, rows = found[last].surveys[-1].rows(), []
+    for engine, measured in found.items():
+        rates = [f"{measured.rate:.1f}", f"{measured.rate / found[last].rate:.2f}"]
+        agreement = compare(measured.surveys[-1].rows(), reference, columns)
+        ratios = f"{median(measured.ratios):.3f} ({', '.join(f'{ratio:.3f}' for ratio in measured.ratios)})"
+        rows.append([engine, f"{measured.start_up:.1f}", *rates, ratios, *agreement])
+    header = ["engine", "start-up s", "sources/s", f"over {last}", "end to end / bare", "Spearman", f"AUC of its top {TOP:.0%}"]
+    print(table([*header[:5], f"{header[5]} with {last}", header[6]], rows), flush=True)
+
+
+def run(config: SurveyConfig, path: Path, overrides: list[str], arguments: argparse.Namespace, folder: Path) -> None:
+    """Measure and print one set of models with all engines."""
+    found = {}
+    for engine in arguments.engines:
+        own = folder / engine.replace(":", "_")
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            job = pool.submit(measure, str(path), overrides, engine, arguments.cluster, arguments.repeat, own)
+            found[engine] = job.result()
+        survey = found[engine].surveys[-1]
+        print(f"\n{', '.join(config.models)}; {engine}; {survey.n_sources} sources; {arguments.repeat} times, medians\n")
+        print(parts_table(found[engine]))
+        print(stage_lines(found[engine].surveys), flush=True)
+    print()
+    print_engines(found, score_columns(config))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", help="survey configuration; its first mosaic is used")
+    parser.add_argument("--size", type=int, help="side of the mosaic in px: crop or repeat it; default: as it is")
+    parser.add_argument("--models", nargs="+", action="append", help="models of a run; again for another one; default: lens")
+    parser.add_argument("--engines", nargs="+", default=["openvino"], help="KIND, KIND:PRECISION or predict")
+    parser.add_argument("--cluster", default="threads", choices=["threads", "serial", "local"], help="what runs the tiles")
+    parser.add_argument("--repeat", type=int, default=3, help="times that parts and survey are run, alternately")
+    parser.add_argument("--scratch", help="folder for temporary files: the mosaic twice, where --size is given")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], help="change of the configuration, a.b=value")
+    arguments = parser.parse_args()
+    if "predict" in arguments.engines and arguments.cluster == "local":
+        parser.error("predict runs in this process alone: use --cluster threads")
+    print(environment(f"cluster {arguments.cluster}, the engine on {n_cores()} cores"))
+    with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
+        path = Path(arguments.config)
+        config = load_config(path, arguments.overrides)
+        if arguments.size or len(config.mosaics) > 1:
+            size = arguments.size or parser.error("the configuration has several mosaics: give --size, which takes the first")
+            mosaic_of_size(config, size, Path(folder) / "mosaic")
+            path = Path(folder) / "mosaic" / "survey.yaml"
+        for number, models in enumerate(arguments.models or [["lens"]]):
+            overrides = [*arguments.overrides, f"models=[{', '.join(models)}]"]
+            run(load_config(path, overrides), path, overrides, arguments, Path(folder) / str(number))
+
+
+if __name__ == "__main__":
+    main()
