@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from surveycnn.inference import engines
 from surveycnn.inference.engines import OutOfDeviceMemory, as_argument, input_shapes
 
 
@@ -25,14 +26,18 @@ class TensorFlowEngine:
     precision = "float32"
 
     def __init__(self, model: Any, batch_size: int):
-        self.batch_size = batch_size
+        self.batch_size, self.on_device = batch_size, engines.has_gpu()
         signature = [tf.TensorSpec(shape, tf.float32) for shape in input_shapes(model, batch_size)]
         self._function = tf.function(
             lambda *inputs: model(as_argument(inputs), training=False), input_signature=signature, autograph=False
         )
 
     def __call__(self, *inputs: np.ndarray) -> np.ndarray:
+        return self.call_on_device(*(tf.constant(values) for values in inputs))
+
+    def call_on_device(self, *inputs: Any) -> np.ndarray:
+        """The same from tensors that are on the device."""
         try:
-            return self._function(*(tf.constant(values) for values in inputs)).numpy()
+            return self._function(*inputs).numpy()
         except tf.errors.ResourceExhaustedError as error:
             raise OutOfDeviceMemory(str(error)) from error
