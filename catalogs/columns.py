@@ -96,12 +96,14 @@ def domain_column(task: str) -> Variable:
     return Variable(domain_column_name(task), "f4", text, ucd="stat.fit.residual")
 
 
-def lens_columns() -> list[Variable]:
-    """Columns of a lens finder."""
+def lens_columns(has_cascade: bool = False) -> list[Variable]:
+    """Columns of a lens finder; `has_cascade` where a first stage stands before its network."""
+    stage = "1: the first stage gave the numbers, the network was not asked; 2: the network did; 0: there is no number"
     return [
         Variable("lens_logit", "f4", "raw logit of the network", ucd="stat.likelihood"),
         Variable("lens_score", "f4", "calibrated probability at the training prior", ucd="stat.probability"),
         Variable("lens_prob", "f4", "calibrated probability at the survey's prior", ucd="stat.probability"),
+        *([Variable("lens_stage", "i2", stage, ucd="meta.code")] if has_cascade else []),
     ]
 
 

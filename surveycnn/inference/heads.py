@@ -7,6 +7,7 @@ from scipy.special import expit, logit, softmax
 
 from surveycnn.catalogs.columns import domain_column_name
 from surveycnn.inference import mixture
+from surveycnn.inference.cascade_scale import stages
 from surveycnn.models.card import Calibration, Card
 
 MIN_SIGMA_Z = 0.001
@@ -90,7 +91,8 @@ def softplus(x: np.ndarray) -> np.ndarray:
 
 def _lens(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:
     score, prob = calibrated(card, raw[:, 0])
-    return {"lens_logit": raw[:, 0], "lens_score": score, "lens_prob": prob}
+    columns = {"lens_logit": raw[:, 0], "lens_score": score, "lens_prob": prob}
+    return columns | ({"lens_stage": stages(card, raw[:, 0])} if card.has_cascade else {})
 
 
 def _merger(card: Card, raw: np.ndarray) -> dict[str, np.ndarray]:

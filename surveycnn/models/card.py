@@ -24,6 +24,7 @@ MAX_CARD_BYTES = 1_000_000
 Task = Literal["lens", "morphology", "merger", "photoz"]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -103,6 +104,26 @@ class Domain(CardPart):
         return self
 
 
+class Cascade(CardPart):
+    """A small network that says which stamps the whole one need not see (`surveycnn.inference.cascade`)."""
+
+    enabled: bool = False
+    """Whether it is used where nobody says otherwise."""
+    threshold: float
+    """Logit of the first stage from which a stamp goes on to the network."""
+    temperature: Positive
+    bias: float
+    """``score = sigmoid(logit / temperature + bias)`` of the stamps that do not go on, at the prior of the network's score."""
+    passed: Share
+    """Of the objects of simulated mosaics without lenses, as measured."""
+    lost: Share
+    """Of the held-out lenses that the network alone ranks above all but ten negatives, those that do not go on."""
+    n_weights: Annotated[int, Field(ge=0)] = 0
+    flops: Annotated[int, Field(ge=0)] = 0
+    command: str
+    """What made it."""
+
+
 class Training(CardPart):
     """How the weights came about."""
 
@@ -146,6 +167,7 @@ class Card(CardPart):
     prior: Prior | None = None
     calibration: Calibration | None = None
     domain: Domain | None = None
+    cascade: Cascade | None = None
     training: Training
     metrics: dict[str, Metric] = {}
     n_weights: Annotated[int, Field(ge=0)] = 0
@@ -169,6 +191,8 @@ class Card(CardPart):
             raise ValueError(f"photometry.softening has the bands {sorted(self.photometry.softening)}, expected {self.bands}")
         if self.extinction and set(self.extinction) != set(self.bands):
             raise ValueError(f"extinction has the bands {sorted(self.extinction)}, expected {self.bands} or none")
+        if self.cascade is not None and self.task != "lens":
+            raise ValueError(f"cascade is for lens models alone, not for a {self.task} model: leave it out")
         missing = [key for key in _NEEDED[self.task] if _lookup(self, key) is None]
         if missing:
             raise ValueError(f"a {self.task} model needs {', '.join(missing)}")
@@ -178,6 +202,7 @@ class Card(CardPart):
     def digest(self) -> str:
         """sha256, hexadecimal, of all that a result depends on: the weights, and the card but for what it tells of its making."""
         told = {"metrics", "notes", "training", "licence", "keras", "flops", "activation_bytes"}
+        told |= set() if self.has_cascade else {"cascade"}
         text = json.dumps(self.model_dump(mode="json", exclude=told), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -197,6 +222,11 @@ class Card(CardPart):
     def has_distance(self) -> bool:
         """Whether the network also says how far a stamp is from its training set."""
         return self.domain is not None and self.domain.feature_distance is not None
+
+    @property
+    def has_cascade(self) -> bool:
+        """Whether a first stage stands before the network."""
+        return self.cascade is not None and self.cascade.enabled
 
     @property
     def questions(self) -> dict[str, list[str]]:
@@ -227,7 +257,7 @@ class Card(CardPart):
     def schema(self) -> Schema:  # type: ignore[override]  # over a deprecated method of pydantic
         """Columns that the model gives."""
         columns = {
-            "lens": lens_columns,
+            "lens": lambda: lens_columns(self.has_cascade),
             "merger": merger_columns,
             "morphology": lambda: morphology_columns(self.questions),
             "photoz": lambda: photoz_columns(self.n_components),

@@ -1,15 +1,14 @@
 """Model packages on disk: written whole, and believed only after their digests and golden outputs agree.
 
-A package is a folder with ``model.keras``, ``card.yaml`` and ``golden.npz``; the shipped ones lie beside this module.
+A package is a folder with ``model.keras``, ``card.yaml`` and ``golden.npz``, and for a cascade ``first_stage.keras`` and
+``first_stage.npz``; the shipped ones lie beside this module.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +16,20 @@ import numpy as np
 
 from surveycnn.errors import ModelError
 from surveycnn.models.backend import import_keras
-from surveycnn.models.card import CARD_FILE, Card, read_card, write_card
+from surveycnn.models.card import CARD_FILE, Card, Cascade, Metric, read_card, write_card
+from surveycnn.models.package_files import GOLDEN_FILE, MODEL_FILE, file_findings, file_sha256
 
-MODEL_FILE = "model.keras"
-GOLDEN_FILE = "golden.npz"
+FIRST_STAGE_FILE = "first_stage.keras"
+FIRST_GOLDEN_FILE = "first_stage.npz"
+"""Outputs of the first stage for the examples of the golden file."""
 PACKAGES = Path(__file__).parent / "packages"
 
 GOLDEN_TOLERANCE = 1e-3
 """Allowed difference of a raw output from its golden value, absolute and relative; engines agree to about 1e-5."""
 
-_KERAS_ENTRIES = {"metadata.json", "config.json", "model.weights.h5"}
+_FIRST_STAGE_ENTRIES: dict[str, set[str] | None] = {FIRST_STAGE_FILE: None, FIRST_GOLDEN_FILE: {"raw.npy"}}
 _GOLDEN_ENTRIES = {"stamps.npy", "inputs.npy", "raw.npy"}
 _PHOTOMETRY_ENTRIES = {"photometry.npy", "photometry_inputs.npy"}
-_OWN = ("keras.layers.", "keras.initializers.", "keras.DTypePolicy", "keras.src.models.functional.Functional", "keras.src.ops.")
-_MARKERS = {"__keras_tensor__", "__tuple__", "__slice__"}
-"""Names in a configuration that stand for plain values."""
-_RUN_CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
-"""Layers that run code or open files of their own."""
-_MAX_UNPACKED_BYTES = 1 << 30
-_MAX_RATIO = 100
-"""A zip entry that unpacks to more than this many times its size is a bomb, not a network."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +103,7 @@ def save_package(folder: str | Path, model: Any, card: Card, golden: Golden) -> 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD_FILE).unlink(missing_ok=True)  # a package without a card is no package: the card comes last
     _check_shapes(model, card)
-    bare = type(model).from_config(model.get_config())  # without the optimizer and the loss, which are no part of a network
-    bare.set_weights(model.get_weights())
-    bare.save(folder / MODEL_FILE)
+    _save_network(folder / MODEL_FILE, model)
     raw = np.asarray(keras.ops.convert_to_numpy(model(golden.network_inputs, training=False)), np.float32)
     arrays: dict[str, Any] = {"stamps": np.float32(golden.stamps), "inputs": np.float32(golden.inputs), "raw": raw}
     if golden.photometry is not None:
@@ -126,6 +117,68 @@ def save_package(folder: str | Path, model: Any, card: Card, golden: Golden) -> 
     card = card.model_copy(update={"keras": keras.__version__, "sha256": digests} | sizes)
     write_card(folder, card)
     return card
+
+
+def add_first_stage(folder: str | Path, model: Any, cascade: Cascade, metrics: Mapping[str, Metric] | None = None) -> Card:
+    """Put a first stage into the package in `folder`, whose network stays as it is, and give back the new card.
+
+    Parameters
+    ----------
+    model
+        Keras model with the inputs of the package's network and one output (object, 1).
+    cascade
+        Its size is filled in here.
+    metrics
+        Further metrics of the card.
+    """
+    folder = Path(folder)
+    card = read_card(folder)
+    golden = read_golden(folder, card)
+    _check_shapes(model, first_stage_card(card))
+    (folder / CARD_FILE).unlink()
+    _save_network(folder / FIRST_STAGE_FILE, model)
+    raw = import_keras().ops.convert_to_numpy(model(golden.network_inputs, training=False))
+    np.savez_compressed(folder / FIRST_GOLDEN_FILE, raw=np.asarray(raw, np.float32))
+    digests = {name: file_sha256(folder / name) for name in _FIRST_STAGE_ENTRIES}
+    cascade = cascade.model_copy(update={"n_weights": model.count_params(), "flops": _flops(model)})
+    changed = {"cascade": cascade, "sha256": card.sha256 | digests, "metrics": card.metrics | dict(metrics or {})}
+    card = card.model_copy(update=changed)
+    write_card(folder, card)
+    return card
+
+
+def first_stage_card(card: Card) -> Card:
+    """Card of the first stage by itself: the inputs of the network, one logit, no distance."""
+    return card.model_copy(update={"domain": None, "cascade": None})
+
+
+def load_first_stage(folder: str | Path, card: Card, *, golden: bool = True) -> Any:
+    """Keras model of the first stage in a package whose files have been verified; its golden outputs are checked on request."""
+    model = _keras_model(Path(folder) / FIRST_STAGE_FILE, card)
+    _check_shapes(model, first_stage_card(card))
+    if golden:
+        _check_golden(read_first_golden(folder, card), model, FIRST_GOLDEN_FILE)
+    return model
+
+
+def read_first_golden(folder: str | Path, card: Card) -> Golden:
+    """Examples of the golden file with the outputs of the first stage."""
+    golden = read_golden(folder, card)
+    try:
+        with np.load(Path(folder) / FIRST_GOLDEN_FILE, allow_pickle=False) as arrays:
+            raw = arrays["raw"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{FIRST_GOLDEN_FILE} cannot be read: {error}") from error
+    if raw.shape != (len(golden.raw), 1):
+        raise ModelError(f"{FIRST_GOLDEN_FILE} has raw {raw.shape}, expected {(len(golden.raw), 1)}")
+    return replace(golden, raw=raw)
+
+
+def _save_network(path: Path, model: Any) -> None:
+    """Write a network without the optimizer and the loss, which are no part of it."""
+    bare = type(model).from_config(model.get_config())
+    bare.set_weights(model.get_weights())
+    bare.save(path)
 
 
 def _all_layers(model: Any, *, per_call: bool) -> list[Any]:
@@ -167,9 +220,26 @@ def load_package(name_or_path: str | Path, *, golden: bool = True) -> tuple[Card
     folder = package_folder(name_or_path)
     card = read_card(folder)
     findings, model = _inspect(folder, card, golden)
+    _refuse(folder, findings)
+    return card, model
+
+
+def checked_card(folder: Path) -> Card:
+    """Card of a package whose files are as it says; none of them is unpacked or run, and Keras is not imported.
+
+    Raises
+    ------
+    ModelError
+        With all that is wrong with the files.
+    """
+    card = read_card(folder)
+    _refuse(folder, _file_findings(folder, card))
+    return card
+
+
+def _refuse(folder: Path, findings: list[str]) -> None:
     if findings:
         raise ModelError(f"model package {str(folder)!r} is refused: {'; '.join(findings)}")
-    return card, model
 
 
 def check_package(folder: str | Path) -> list[str]:
@@ -216,80 +286,35 @@ def golden_difference(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.where(np.isfinite(difference), difference, np.inf).max(initial=0.0))
 
 
+def _file_findings(folder: Path, card: Card) -> list[str]:
+    further = None if card.cascade is None else _FIRST_STAGE_ENTRIES
+    return file_findings(folder, card.sha256, _golden_entries(card), further)
+
+
 def _inspect(folder: Path, card: Card, golden: bool) -> tuple[list[str], Any]:
     """Findings and, where there are none that forbid it, the Keras model."""
-    findings = file_findings(folder, card.sha256, _golden_entries(card))
+    findings = _file_findings(folder, card)
     if findings:
         return findings, None
     try:
-        model = import_keras().saving.load_model(folder / MODEL_FILE, compile=False, safe_mode=True)
+        model = _keras_model(folder / MODEL_FILE, card)
         _check_shapes(model, card)
         if golden:
-            _check_golden(folder, card, model)
+            _check_golden(read_golden(folder, card), model, GOLDEN_FILE)
+        if golden and card.cascade is not None:
+            load_first_stage(folder, card)
     except ModelError as error:
         return [str(error)], None
-    except Exception as error:  # Keras raises anything on a broken file, and each means that the model cannot be had
-        return [f"{MODEL_FILE} (written by Keras {card.keras}) cannot be loaded: {type(error).__name__}: {error}"], None
     return [], model
 
 
-def file_findings(folder: Path, sha256: Mapping[str, str], golden_entries: set[str]) -> list[str]:
-    """What is wrong with the files of a package whose card has these digests, found without unpacking or running any of them."""
-    findings = []
-    for name, entries in ((MODEL_FILE, _KERAS_ENTRIES), (GOLDEN_FILE, golden_entries)):
-        path = folder / name
-        if not path.is_file():
-            findings.append(f"{name} is missing")
-        elif name not in sha256:
-            findings.append(f"the card has no sha256 of {name}")
-        elif (digest := file_sha256(path)) != sha256[name]:
-            findings.append(f"{name} has sha256 {digest[:12]}..., the card says {sha256[name][:12]}...")
-        else:
-            findings += [f"{name}: {finding}" for finding in _zip_findings(path, entries)]
-    if not findings:
-        findings = _layer_findings(folder / MODEL_FILE)
-    return findings
-
-
-def _zip_findings(path: Path, allowed: set[str]) -> list[str]:
+def _keras_model(path: Path, card: Card) -> Any:
     try:
-        with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
-    except zipfile.BadZipFile as error:
-        return [f"not a zip file: {error}"]
-    findings = []
-    names = [info.filename for info in infos]
-    if sorted(names) != sorted(allowed):
-        findings.append(f"entries are {sorted(names)}, expected {sorted(allowed)}")
-    unpacked = sum(info.file_size for info in infos)
-    if unpacked > _MAX_UNPACKED_BYTES or any(info.file_size > _MAX_RATIO * max(info.compress_size, 1024) for info in infos):
-        findings.append(f"unpacks to {unpacked} bytes from {path.stat().st_size}: too much for a network")
-    return findings
-
-
-def _layer_findings(path: Path) -> list[str]:
-    """Objects in the network's configuration that are not Keras's own."""
-    with zipfile.ZipFile(path) as archive:
-        try:
-            config = json.loads(archive.read("config.json"))
-        except ValueError as error:
-            return [f"{MODEL_FILE}: config.json is not JSON: {error}"]
-    foreign = sorted({name for name in _classes(config) if not name.startswith(_OWN) or name.rsplit(".")[-1] in _RUN_CODE})
-    return [f"{MODEL_FILE} has objects other than Keras's own layers: {', '.join(foreign)}"] if foreign else []
-
-
-def _classes(config: Any) -> list[str]:
-    """Dotted names of all classes that a Keras configuration would build."""
-    if isinstance(config, list):
-        return [name for item in config for name in _classes(item)]
-    if not isinstance(config, dict):
-        return []
-    own = []
-    if "class_name" in config and config["class_name"] not in _MARKERS:
-        own = [f"{config.get('module')}.{config['class_name']}"]
-        if config.get("registered_name") not in (None, config["class_name"]):
-            own.append(str(config["registered_name"]))
-    return own + [name for item in config.values() for name in _classes(item)]
+        return import_keras().saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises anything on a broken file, and each means that the model cannot be had
+        raise ModelError(
+            f"{path.name} (written by Keras {card.keras}) cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _check_shapes(model: Any, card: Card) -> None:
@@ -301,18 +326,11 @@ def _check_shapes(model: Any, card: Card) -> None:
         raise ModelError(f"the network goes from {texts[0]} to {output}, the card says from {texts[1]} to {own_output}")
 
 
-def _check_golden(folder: Path, card: Card, model: Any) -> None:
-    golden = read_golden(folder, card)
+def _check_golden(golden: Golden, model: Any, name: str) -> None:
     found = import_keras().ops.convert_to_numpy(model(golden.network_inputs, training=False))
     difference = golden_difference(found, golden.raw)
     if difference > GOLDEN_TOLERANCE:
-        raise ModelError(f"outputs differ from {GOLDEN_FILE} by {difference:.2g}, allowed are {GOLDEN_TOLERANCE:.2g}")
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        raise ModelError(f"outputs differ from {name} by {difference:.2g}, allowed are {GOLDEN_TOLERANCE:.2g}")
 
 
 def _as_list(value: Any) -> list[Any]:

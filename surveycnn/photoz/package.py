@@ -23,7 +23,8 @@ from threadpoolctl import threadpool_limits
 from surveycnn.errors import InputError, ModelError
 from surveycnn.inference.heads import redshift_columns
 from surveycnn.models.card import CARD_FILE, card_values, write_card
-from surveycnn.models.package import GOLDEN_FILE, GOLDEN_TOLERANCE, MODEL_FILE, file_findings, file_sha256, golden_difference
+from surveycnn.models.package import GOLDEN_TOLERANCE, golden_difference
+from surveycnn.models.package_files import GOLDEN_FILE, MODEL_FILE, file_findings, file_sha256
 from surveycnn.photoz.card import TASK, TableCard, read_table_card
 from surveycnn.photoz.features import features_of
 from surveycnn.photoz.network import Layers, build_published, forward, layer_name, mean_mixture

@@ -11,7 +11,7 @@ import numpy as np
 from surveycnn.evaluation.methods.fluxes import FluxLearner, known_fluxes, measured
 from surveycnn.evaluation.methods.method import Log, Rows
 from surveycnn.models.backend import import_keras
-from surveycnn.models.package import MODEL_FILE
+from surveycnn.models.package_files import MODEL_FILE
 from surveycnn.training.data import LabelledStamps
 
 if TYPE_CHECKING:
