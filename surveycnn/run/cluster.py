@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import pickle
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ THREADS_PER_WORKER = 8
 """Threads that share one set of models: enough to hide reading and detection behind the forward passes."""
 GPU_THREADS_PER_WORKER = 4
 CONNECT_TIMEOUT = "10s"
+MESSAGES_KEPT = 100
+"""Last messages of each connection that Dask keeps for its developers, batches of tasks and all; its default is 1000."""
 IGNORE_INTERRUPTS = "surveycnn.run.ignore_interrupts"
 CLUSTER_FILES = Path(__file__).resolve().parents[2] / "deploy" / "clusters"
 
@@ -92,6 +95,28 @@ def memory_of_this_machine() -> int:
     return MEMORY_LIMIT
 
 
+class PackingExecutor(Executor):
+    """Hands calls to the executor of a Dask client as one piece of bytes each.
+
+    Dask would walk through the arguments in search of its own objects, and keeps the last thousand messages of every connection:
+    as bytes, batches of tasks cost a tenth of the time and of the memory.
+    """
+
+    def __init__(self, executor: Executor):
+        self._executor = executor
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        from distributed.protocol.pickle import dumps
+
+        return self._executor.submit(call_packed, dumps((fn, args, kwargs)))
+
+
+def call_packed(packed: bytes) -> Any:
+    """Make a call that :class:`PackingExecutor` has packed."""
+    function, args, kwargs = pickle.loads(packed)
+    return function(*args, **kwargs)
+
+
 @contextmanager
 def open_cluster(word: str) -> Iterator[Cluster]:
     """The cluster that `word` of the configuration names; closed at the end, or left alone where it was running before.
@@ -122,8 +147,10 @@ def _warm_up_here(function: Callable[[], None]) -> None:
 
 
 def _dask_cluster(stack: ExitStack, word: str) -> Cluster:
+    import dask
     from distributed import Client
 
+    stack.enter_context(dask.config.set({"distributed.admin.low-level-log-length": MESSAGES_KEPT}))
     if "://" in word:
         address: Any = word
     elif word == "local":
@@ -144,7 +171,7 @@ def _describe(client: Any, word: str) -> Cluster:
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     n_threads = max(worker["nthreads"] for worker in workers)
     limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
-    executor = client.get_executor(pure=False)
+    executor = PackingExecutor(client.get_executor(pure=False))
     description = f"{word}: {len(workers)} worker{'s' * (len(workers) > 1)} of {n_threads} threads"
 
     def warm_up(function: Callable[[], None]) -> None:

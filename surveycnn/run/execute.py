@@ -27,7 +27,7 @@ ATTEMPTS = 3
 BATCH_SECONDS = 0.25
 """What a batch should take, and after which it gives back what it has not begun: long beside the 2 ms that a future costs."""
 
-MAX_BATCH = 256
+MAX_BATCH = 128
 """Tasks in a batch at most, so that a future stays small."""
 
 
