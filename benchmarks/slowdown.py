@@ -4,10 +4,11 @@
         [--engines openvino tensorflow predict openvino:bfloat16] [--cluster threads] [--repeat 3] [--set a.b=value]
 
 End to end is from the mosaic files to the published catalog. Start-up is apart and stated: a process of its own for each engine
-first runs the survey of a mosaic of 512 px, which imports and loads all models, then, alternately, the survey and the bare parts.
-``predict`` is Keras's `Model.predict`, in batches of 64. With ``--cluster local`` the survey runs in a Dask cluster that stays up
-from the start-up on. ``--size`` crops or repeats the first mosaic. Files lie in the page cache for both sides, which is warm from
-the writing or from the start-up.
+first runs the survey of a mosaic of 512 px, which imports and loads all models. Then the survey and the bare parts run
+alternately, and engines take turns, so that a machine that is busy for a while is so for all. ``predict`` is Keras's
+`Model.predict`, in batches of 64. With ``--cluster local`` the survey runs in a Dask cluster that stays up from the start-up
+on. ``--size`` crops or repeats the first mosaic. Files lie in the page cache for both sides, which is warm from the writing or
+from the start-up.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import psutil
@@ -64,23 +67,53 @@ class Measured:
         return median(survey.rate for survey in self.surveys)
 
 
-def measure(path: str, overrides: list[str], engine: str, cluster: str, repeat: int, folder: Path) -> Measured:
-    """Everything about one engine; to be called in a fresh process, whose start-up is then that of a user's."""
-    from benchmarks.bare import bare_parts, load_predictors
+class EngineProcess:
+    """A fresh process for one engine, whose start-up is that of a user's."""
+
+    def __init__(self, path: Path, overrides: Sequence[str], engine: str, cluster: str, folder: Path):
+        self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        self._ready = self._pool.submit(_prepare, str(path), list(overrides), engine, cluster, folder).result()
+        self._pairs: list[tuple[Timed, dict[str, dict[int, float]]]] = []
+
+    def once(self) -> None:
+        """Run the survey and the bare parts."""
+        self._pairs.append(self._pool.submit(_once).result())
+
+    def finish(self) -> Measured:
+        """End the process; what it has measured."""
+        self._pool.submit(_finish).result()
+        self._pool.shutdown()
+        return Measured(self._ready, [survey for survey, _ in self._pairs], [bare for _, bare in self._pairs])
+
+
+_here: dict[str, Any] = {}
+"""What an engine's process keeps between its jobs."""
+
+
+def _prepare(path: str, overrides: list[str], engine: str, cluster: str, folder: Path) -> float:
     from benchmarks.predict_engine import use_predict
 
     kind, _, precision = engine.partition(":")
     own = use_predict() if kind == "predict" else [f"engine.kind={kind}", f"engine.precision={precision or 'auto'}"]
-    with running_cluster(cluster) as word:
-        places = [f"output={folder / 'out'}", f"work_dir={folder / 'work'}", f"cluster={word}"]
-        config = load_config(path, [*overrides, *own, *places])
-        start_up(config, folder / "small")
-        ready = time.time() - psutil.Process().create_time()
-        predictors, surveys, bare = load_predictors(config), [], []
-        for _ in range(repeat):
-            surveys.append(run_timed(config))
-            bare.append(bare_parts(config, predictors, surveys[-1].rows()))
-    return Measured(ready, surveys, bare)
+    _here["stack"] = ExitStack()
+    word = _here["stack"].enter_context(running_cluster(cluster))
+    places = [f"output={folder / 'out'}", f"work_dir={folder / 'work'}", f"cluster={word}"]
+    config = _here["config"] = load_config(path, [*overrides, *own, *places])
+    start_up(config, folder / "small")
+    return time.time() - psutil.Process().create_time()
+
+
+def _once() -> tuple[Timed, dict[str, dict[int, float]]]:
+    from benchmarks.bare import bare_parts, load_predictors
+
+    config = _here["config"]
+    survey = run_timed(config)
+    _here["predictors"] = _here.get("predictors") or load_predictors(config)
+    return survey, bare_parts(config, _here["predictors"], survey.rows())
+
+
+def _finish() -> None:
+    _here["stack"].close()
 
 
 def parts_table(found: Measured) -> str:
@@ -138,16 +171,19 @@ def print_engines(found: dict[str, Measured], columns: Sequence[str]) -> None:
 
 def run(config: SurveyConfig, path: Path, overrides: list[str], arguments: argparse.Namespace, folder: Path) -> None:
     """Measure and print one set of models with all engines."""
-    found = {}
-    for engine in arguments.engines:
-        own = folder / engine.replace(":", "_")
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            job = pool.submit(measure, str(path), overrides, engine, arguments.cluster, arguments.repeat, own)
-            found[engine] = job.result()
-        survey = found[engine].surveys[-1]
-        print(f"\n{', '.join(config.models)}; {engine}; {survey.n_sources} sources; {arguments.repeat} times, medians\n")
-        print(parts_table(found[engine]))
-        print(stage_lines(found[engine].surveys), flush=True)
+    processes = {
+        engine: EngineProcess(path, overrides, engine, arguments.cluster, folder / engine.replace(":", "_"))
+        for engine in arguments.engines
+    }
+    for _ in range(arguments.repeat):
+        for process in processes.values():
+            process.once()
+    found = {engine: process.finish() for engine, process in processes.items()}
+    for engine, measured in found.items():
+        n_sources = measured.surveys[-1].n_sources
+        print(f"\n{', '.join(config.models)}; {engine}; {n_sources} sources; {arguments.repeat} times, medians\n")
+        print(parts_table(measured))
+        print(stage_lines(measured.surveys), flush=True)
     print()
     print_engines(found, score_columns(config))
 
