@@ -24,6 +24,7 @@ from zarr.storage import LocalStore
 from surveycnn.config import CORE_STEP_PX
 from surveycnn.errors import ConfigError, InputError, ResumeError
 from surveycnn.sky.background import MESH_PX, evaluate_mesh, mesh_shape
+from surveycnn.sky.row_blocks import row_blocks
 from surveycnn.sky.strips import MASKED, SATURATED
 from surveycnn.sky.tiling import Tile, TileGrid
 from surveycnn.sky.wcs import wcs_from_text
@@ -181,7 +182,7 @@ class ChunkStore:
         bits = np.zeros(shape, np.uint8)
         for i, band in enumerate(bands):
             self._read_band(tile, self.bands.index(band), records[i], image[i], rms[i], bits[i])
-        masked, saturated = (bits & MASKED) > 0, (bits & SATURATED) > 0
+        masked, saturated = ((bits & bit) > 0 if bits.any() else np.zeros(shape, bool) for bit in (MASKED, SATURATED))
         return Window(
             tile.mosaic, tile.oy0, tile.ox0, self.ny, self.nx, bands, image, rms, masked, saturated, self.wcs, self.pixel_scale
         )
@@ -211,19 +212,24 @@ class ChunkStore:
             image[:], rms[:] = np.nan, np.nan
             return
         rows, cols = tile.outer
-        bounds = (tile.oy0, tile.oy1, tile.ox0, tile.ox1, self.mesh_px)
-        sky = evaluate_mesh(np.asarray(self.array("sky")[index]), *bounds)
-        np.subtract(self.array("image")[index, rows, cols], sky, out=image)
+        sky, noise = (np.asarray(self.array(name)[index]) for name in ("sky", "rms"))
+        stored = np.asarray(self.array("image")[index, rows, cols])
         if record["has_bits"]:
             bits[:] = self.array("bits")[index, rows, cols]
-            image[(bits & MASKED) > 0] = np.nan
-        if record["has_weight"]:
-            weight = np.asarray(self.array("weight")[index, rows, cols])
-            np.divide(1, np.sqrt(weight), out=rms, where=weight > 0)
-        else:
-            rms[:] = evaluate_mesh(np.asarray(self.array("rms")[index]), *bounds)
-        # pixels of weight 0 are NaN in the image since the ingest
-        rms[np.isnan(image)] = np.nan
+        weight = np.asarray(self.array("weight")[index, rows, cols]) if record["has_weight"] else None
+        for some, *_ in row_blocks(image.shape[0], block_rows=MESH_PX):
+            bounds = (tile.oy0 + some.start, tile.oy0 + some.stop, tile.ox0, tile.ox1, self.mesh_px)
+            np.subtract(stored[some], evaluate_mesh(sky, *bounds), out=image[some])
+            if record["has_bits"]:
+                image[some][(bits[some] & MASKED) > 0] = np.nan
+            if weight is None:
+                rms[some] = evaluate_mesh(noise, *bounds)
+            else:
+                np.divide(1, np.sqrt(weight[some]), out=rms[some], where=weight[some] > 0)
+            # pixels of weight 0 are NaN in the image since the ingest
+            unknown = np.isnan(image[some])
+            if unknown.any():
+                rms[some][unknown] = np.nan
 
 
 def _location(path: str | Path) -> str | LocalStore:

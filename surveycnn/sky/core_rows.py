@@ -1,7 +1,7 @@
 """The rows of one row of tile cores, core beside core, until the last of them is there.
 
-Images come in full-width rows, shards are squares: what lies between waits in memory, or on disk where the mosaic is wide, so that
-the memory of an ingest hardly follows the mosaic's width.
+Images come in full-width rows, shards are squares: what lies between waits in memory, or on disk where the mosaic is wide, so
+that the memory of an ingest hardly follows the mosaic's width.
 """
 
 from __future__ import annotations

@@ -50,29 +50,29 @@ def windowed_centroids(
         (source,) bool.
     """
     reach = int(np.ceil(4 * sigma_px))
-    patches = _patches(image, reach, 0)
-    masks = None if mask is None else _patches(mask, reach, True)
-    labels = None if segmentation is None else _patches(segmentation, reach, 0)
     batch = max(_BATCH_PIXELS // (2 * reach + 1) ** 2, 1)
     offsets = np.zeros((2, peak_y.size))
     converged = np.zeros(peak_y.size, bool)
     for start in range(0, peak_y.size, batch):
         some = slice(start, start + batch)
         rows, cols = peak_y[some], peak_x[some]
-        patch = patches[rows, cols].astype(np.float64)
-        bad = np.zeros(patch.shape, bool) if masks is None else masks[rows, cols]
-        if labels is not None:
-            label = labels[rows, cols]
+        patch = _patches(image, rows, cols, reach, 0).astype(np.float64)
+        bad = np.zeros(patch.shape, bool) if mask is None else _patches(mask, rows, cols, reach, True)
+        if segmentation is not None:
+            label = _patches(segmentation, rows, cols, reach, 0)
             bad |= (label != 0) & (label != label[:, reach, reach][:, None, None])
         patch[bad | bad[:, ::-1, ::-1]] = 0
         offsets[:, some], converged[some] = _offsets(patch, sigma_px)
     return peak_y + on_grid(offsets[0]), peak_x + on_grid(offsets[1]), converged
 
 
-def _patches(image: np.ndarray, reach: int, outside: int | bool) -> np.ndarray:
-    """(y, x, row, col) view of the squares of half width `reach` around all pixels, `outside` beyond the edges."""
-    padded = np.pad(image, reach, constant_values=outside)
-    return np.lib.stride_tricks.sliding_window_view(padded, (2 * reach + 1, 2 * reach + 1))
+def _patches(image: np.ndarray, rows: np.ndarray, cols: np.ndarray, reach: int, outside: int | bool) -> np.ndarray:
+    """(source, row, col) squares of half width `reach` around pixels of `image` (y, x), `outside` beyond the edges."""
+    (ny, nx), steps = image.shape, np.arange(-reach, reach + 1)
+    y, x = rows[:, None] + steps, cols[:, None] + steps
+    patches = image[np.clip(y, 0, ny - 1)[:, :, None], np.clip(x, 0, nx - 1)[:, None, :]]
+    patches[((y < 0) | (y >= ny))[:, :, None] | ((x < 0) | (x >= nx))[:, None, :]] = outside
+    return patches
 
 
 def on_grid(position: np.ndarray) -> np.ndarray:

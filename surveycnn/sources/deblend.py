@@ -73,14 +73,18 @@ def find_objects(image: np.ndarray, above: np.ndarray, *, min_area_px: int, cont
 
 def _touching_pairs(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """All pairs of touching pixels (8 neighbours); the first comes earlier in the order of rows and columns."""
-    ny, nx = index.shape
+    width = index.shape[1] + 2
+    padded = np.full((index.shape[0] + 2, width), -1, index.dtype)
+    padded[1:-1, 1:-1] = index
+    padded = padded.ravel()
+    place = np.flatnonzero(padded >= 0)  # few of the pixels: neighbours are looked up from there alone
+    first = np.arange(place.size, dtype=index.dtype)
     firsts, seconds = [], []
     for dy, dx in _STEPS:
-        here = index[: ny - dy, max(-dx, 0) : nx - max(dx, 0)]
-        there = index[dy:, max(dx, 0) : nx + min(dx, 0)]
-        both = (here >= 0) & (there >= 0)
-        firsts.append(here[both])
-        seconds.append(there[both])
+        neighbour = padded[place + (dy * width + dx)]
+        touches = neighbour >= 0
+        firsts.append(first[touches])
+        seconds.append(neighbour[touches])
     return np.concatenate(firsts), np.concatenate(seconds)
 
 

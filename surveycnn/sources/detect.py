@@ -17,6 +17,7 @@ from scipy.ndimage import label
 from scipy.spatial import cKDTree
 
 from surveycnn.catalogs.flags import flag_value
+from surveycnn.sky.row_blocks import row_blocks
 from surveycnn.sources.bad_pixels import REACH_PX
 from surveycnn.sources.deblend import Objects, find_objects
 
@@ -72,17 +73,21 @@ def detection_image(image: np.ndarray, rms: np.ndarray, band_indices: Sequence[i
         (y, x) bool, True where no band has data.
     """
     signal = np.zeros(image.shape[1:], np.float32)
-    weight = np.zeros(image.shape[1:], np.float32)
-    for index in band_indices:
-        inverse = np.float32(1) / (rms[index] * rms[index])
-        term = image[index] * inverse
-        bad = ~(np.isfinite(term) & np.isfinite(inverse))
-        inverse[bad], term[bad] = 0, 0
-        signal += term
-        weight += inverse
-    mask = weight == 0
-    weight[mask] = 1
-    signal /= np.sqrt(weight)
+    mask = np.empty(image.shape[1:], bool)
+    for rows, *_ in row_blocks(signal.shape[0]):
+        block = signal[rows]
+        weight = np.zeros(block.shape, np.float32)
+        for index in band_indices:
+            inverse = np.float32(1) / (rms[index, rows] * rms[index, rows])
+            term = image[index, rows] * inverse
+            good = np.isfinite(term) & np.isfinite(inverse)
+            if not good.all():
+                inverse[~good], term[~good] = 0, 0
+            block += term
+            weight += inverse
+        mask[rows] = weight == 0
+        weight[mask[rows]] = 1
+        block /= np.sqrt(weight)
     return signal, mask
 
 
@@ -92,16 +97,28 @@ def smooth(significance: np.ndarray, mask: np.ndarray, *, normalise: bool = Fals
     What is masked or outside counts as 0, or is left out of the mean with `normalise`: then sources keep their height beside it.
     Elementwise sums, so that a pixel is bit-equal in any window but for its outermost rows and columns.
     """
-    padded = np.pad(np.where(mask, np.float32(0), significance), 1)
+    smoothed = np.empty(significance.shape, np.float32)
+    for rows, needed, own in row_blocks(significance.shape[0], reach=1):
+        good = ~mask[needed]
+        values = np.where(good, significance[needed], np.float32(0))
+        block = _convolved(values)
+        if normalise:
+            block /= np.maximum(_convolved(good.astype(np.float32)), np.float32(1 / 16))
+        block[~good] = 0
+        smoothed[rows] = block[own]
+    return smoothed
+
+
+def _convolved(values: np.ndarray) -> np.ndarray:
+    """`values` (y, x) float32 with the kernel of :func:`smooth`, as if zeros lay around them."""
+    padded = np.zeros((values.shape[0] + 2, values.shape[1] + 2), np.float32)
+    padded[1:-1, 1:-1] = values
     rows = padded[:-2] + padded[2:]
     rows += 2 * padded[1:-1]
-    smoothed = rows[:, :-2] + rows[:, 2:]
-    smoothed += 2 * rows[:, 1:-1]
-    smoothed *= np.float32(1 / 16)
-    smoothed[mask] = 0
-    if normalise:
-        smoothed /= np.maximum(smooth((~mask).astype(np.float32), mask), np.float32(1 / 16))
-    return smoothed
+    convolved = rows[:, :-2] + rows[:, 2:]
+    convolved += 2 * rows[:, 1:-1]
+    convolved *= np.float32(1 / 16)
+    return convolved
 
 
 def detect_sources(
@@ -147,7 +164,7 @@ def detect_sources(
     peak_y, peak_x = y[objects.peak], x[objects.peak]
     lifted, lifted_by_family = _lifted(objects, values, peak_y, peak_x, ~truncated, threshold_sigma, min_area_px)
     keep = ~lifted
-    of_truncated = np.isin(objects.family_of_pixel, objects.family[truncated])
+    of_truncated = _members(objects.family_of_pixel, objects.family[truncated])
     doubtful = _is_near(peak_y, peak_x, y[of_truncated], x[of_truncated])
     doubtful |= _at_edge(peak_y, peak_x, significance.shape, open_edges, CLEAN_RADIUS_PX)
     # not of those that are kept: what lies beyond the window may decide about a member at its edge
@@ -165,7 +182,14 @@ def _truncated(
     objects: Objects, y: np.ndarray, x: np.ndarray, shape: tuple[int, int], open_edges: tuple[bool, bool, bool, bool]
 ) -> np.ndarray:
     """(object,) True where the family comes so near an open edge that pixels beyond have a say in its own."""
-    return np.isin(objects.family, objects.family_of_pixel[_at_edge(y, x, shape, open_edges, EDGE_REACH_PX)])
+    return _members(objects.family, objects.family_of_pixel[_at_edge(y, x, shape, open_edges, EDGE_REACH_PX)])
+
+
+def _members(family: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """True where `family`, whole numbers from 0 on, is one of the `wanted`."""
+    is_wanted = np.zeros(max(family.max(initial=0), wanted.max(initial=0)) + 1, bool)
+    is_wanted[wanted] = True
+    return is_wanted[family]
 
 
 def _at_edge(
@@ -193,13 +217,14 @@ def is_cut(above: np.ndarray, open_edges: tuple[bool, bool, bool, bool], rows: s
     >>> is_cut(above, (True,) * 4, core, core), is_cut(above, (True, True, True, False), core, core)
     (True, False)
     """
-    bottom, top, left, right = open_edges
-    family, _ = label(above, structure=np.ones((3, 3), bool))
-    edges = [family[:EDGE_REACH_PX] if bottom else (), family[-EDGE_REACH_PX:] if top else ()]
-    edges += [family[:, :EDGE_REACH_PX] if left else (), family[:, -EDGE_REACH_PX:] if right else ()]
-    running_out = np.unique(np.concatenate([np.ravel(edge) for edge in edges]))
-    reach = (slice(max(s.start - CLEAN_RADIUS_PX, 0), s.stop + CLEAN_RADIUS_PX) for s in (rows, cols))
-    return bool(np.isin(family[tuple(reach)], running_out[running_out > 0]).any())
+    family, n_families = label(above, structure=np.ones((3, 3), bool))
+    edges = (family[:EDGE_REACH_PX], family[-EDGE_REACH_PX:], family[:, :EDGE_REACH_PX], family[:, -EDGE_REACH_PX:])
+    runs_out = np.zeros(n_families + 1, bool)
+    for edge, is_open in zip(edges, open_edges, strict=True):
+        if is_open:
+            runs_out[edge] = True
+    reach = tuple(slice(max(s.start - CLEAN_RADIUS_PX, 0), s.stop + CLEAN_RADIUS_PX) for s in (rows, cols))
+    return bool(runs_out[family[reach][above[reach]]].any())
 
 
 def _is_near(peak_y: np.ndarray, peak_x: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:

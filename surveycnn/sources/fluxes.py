@@ -46,16 +46,18 @@ def aperture_fluxes(
         return fluxes, flags
     bands = [_Band.of(pixels, number) for number in range(len(pixels.image))]
     disturbed = labels_near(places, outer, objects.segmentation, objects.known) | np.any(objects.edges(places, outer), axis=0)
-    for number, band in enumerate(bands):
-        fluxes[:, number] = _sums(band.image, band.rms, places, radii)
+    for band in bands:
         flags[_touches(band.saturated, places, outer)] |= flag_value("saturated")
         if band.is_missing:
             flags |= flag_value("missing_band")
         else:
             disturbed |= pixels_near(places, outer, band.bad)
-    again = np.flatnonzero(disturbed)
-    for batch in batches(outer[again]):
-        some = again[batch]
+    clear, others = np.flatnonzero(~disturbed), np.flatnonzero(disturbed)
+    for number, band in enumerate(bands):
+        if not band.is_missing:
+            fluxes[:, number, clear] = _sums(band.image, band.rms, places[clear], radii[:, clear])
+    for batch in batches(outer[others]):
+        some = others[batch]
         cells = objects.cells(places[some], outer[some])
         for number, band in enumerate(bands):
             if not band.is_missing:
@@ -85,6 +87,8 @@ class _Band:
 
 def _sums(image: np.ndarray, rms: np.ndarray, places: Places | Cells, radii: np.ndarray) -> np.ndarray:
     """Sums and their errors (2 * aperture, source) in circles of `radii` (aperture, source)."""
+    if places.y.size == 0:
+        return np.zeros((2 * len(radii), 0))
     return np.concatenate([sep.sum_circle(image, places.x, places.y, radius, err=rms, subpix=0)[:2] for radius in radii])
 
 

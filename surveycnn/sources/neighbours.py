@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from surveycnn.sky.row_blocks import row_blocks
+
 _MARGIN_PX = 2
 _BATCH_PIXELS = 1_000_000
 _REACHES = (8, 14, 24, 40)
@@ -178,14 +180,28 @@ def grow(segmentation: np.ndarray, steps: int) -> np.ndarray:
     >>> grow(np.array([[0, 0, 1, 0, 0, 2]]), 1)
     array([[0, 1, 1, 1, 2, 2]])
     """
-    for step in range(steps):
-        padded = np.pad(segmentation, 1)
-        rows = np.maximum(np.maximum(padded[:-2], padded[2:]), padded[1:-1])
-        around = np.maximum(rows[:, 1:-1], np.maximum(padded[1:-1, :-2], padded[1:-1, 2:]))
-        if step % 2:
-            around = np.maximum(around, np.maximum(rows[:, :-2], rows[:, 2:]))
-        segmentation = np.where(segmentation == 0, around, segmentation)
-    return segmentation
+    grown = np.empty_like(segmentation)
+    for rows, needed, own in row_blocks(segmentation.shape[0], reach=steps):
+        block = segmentation[needed]
+        if block.any():
+            for step in range(steps):
+                block = _grown(block, corners=step % 2 == 1)
+        grown[rows] = block[own]
+    return grown
+
+
+def _grown(segmentation: np.ndarray, corners: bool) -> np.ndarray:
+    """Numbers (y, x) grown by a pixel to four sides, or to eight with the `corners`."""
+    padded = np.zeros((segmentation.shape[0] + 2, segmentation.shape[1] + 2), segmentation.dtype)
+    padded[1:-1, 1:-1] = segmentation
+    rows = np.maximum(padded[:-2], padded[2:])
+    around = np.maximum(rows[:, 1:-1], padded[1:-1, :-2])
+    np.maximum(around, padded[1:-1, 2:], out=around)
+    if corners:
+        np.maximum(around, rows[:, :-2], out=around)
+        np.maximum(around, rows[:, 2:], out=around)
+    np.copyto(around, segmentation, where=segmentation != 0)
+    return around
 
 
 def labels_near(places: Places, reach: np.ndarray, segmentation: np.ndarray, some: np.ndarray) -> np.ndarray:

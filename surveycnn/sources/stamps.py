@@ -42,9 +42,20 @@ def cut_stamps(image: np.ndarray, y: np.ndarray, x: np.ndarray, size: int, step:
             pieces = _resampled(blocks, row_weights, col_weights, row_nearest, col_nearest, step**2)
             stamps[some] = np.moveaxis(pieces, 0, -1)
         else:
-            rows, cols = (_first_pixel(position[some], size)[:, None] + np.arange(size) for position in (y, x))
-            stamps[some] = np.moveaxis(pixel_blocks(image, rows, cols), 0, -1)
+            _cut_whole(image, *(_first_pixel(position[some], size) for position in (y, x)), stamps[some])
     return stamps
+
+
+def _cut_whole(image: np.ndarray, row: np.ndarray, col: np.ndarray, stamps: np.ndarray) -> None:
+    """Fill `stamps` (object, y, x, band) with pixels of `image` (band, y, x) from `row` and `col` (object,) on; NaN outside."""
+    ny, nx = image.shape[1:]
+    size = stamps.shape[1]
+    for stamp, y, x in zip(stamps, row.tolist(), col.tolist(), strict=True):
+        y0, y1, x0, x1 = max(y, 0), min(y + size, ny), max(x, 0), min(x + size, nx)
+        if (y0, y1, x0, x1) != (y, y + size, x, x + size):
+            stamp[:] = np.nan
+        if y0 < y1 and x0 < x1:
+            stamp[y0 - y : y1 - y, x0 - x : x1 - x] = image[:, y0:y1, x0:x1].transpose(1, 2, 0)
 
 
 def _first_pixel(position: np.ndarray, size: int) -> np.ndarray:
