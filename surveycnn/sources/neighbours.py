@@ -47,11 +47,10 @@ class Cells:
     """(source, row, col) bool, True beyond the window."""
     unseen: np.ndarray
     """(source, row, col) bool, True where the sky goes on beyond the window."""
-    _pixel: np.ndarray
-    """(source, row, col) index into a raveled image of the window."""
+    _corner: np.ndarray
+    """(source, 2) int, window row and column of the first pixel."""
     _mirror: np.ndarray
-    """(source, row, col) index of the mirror image into the raveled cells."""
-    _has_mirror: np.ndarray
+    """(2, source, cell pixel) int, row or column of a cell where a pixel has its mirror image; beyond the cell too."""
 
     @classmethod
     def around(cls, places: Places, segmentation: np.ndarray, radius_px: float, ends: np.ndarray) -> Cells:
@@ -66,21 +65,25 @@ class Cells:
         """
         reach = int(np.ceil(radius_px)) + _MARGIN_PX
         side = 2 * reach + 1
-        (rows, offset_y, mirror_rows), (cols, offset_x, mirror_cols) = _axis(places.y, reach), _axis(places.x, reach)
+        (first_row, offset_y, mirror_rows), (first_col, offset_x, mirror_cols) = (
+            _axis(position, reach) for position in (places.y, places.x)
+        )
         top = np.arange(offset_y.size) * side
-        pixel, outside = _raveled(rows, cols, segmentation.shape)
-        mirror, no_mirror = _raveled(mirror_rows, mirror_cols, (side, side))
-        labels = segmentation.take(pixel)
-        foreign = (labels != 0) & (labels != places.own[:, None, None]) & ~outside
-        mirror += (top * side)[:, None, None]
+        corner = np.stack([first_row, first_col], axis=1)
+        labels = _cut(segmentation, corner, side, 0)
+        foreign = (labels != 0) & (labels != places.own[:, None, None])
+        outside_y, outside_x = (
+            (pixels < 0) | (pixels >= size)
+            for pixels, size in zip((corner.T[..., None] + np.arange(side)), segmentation.shape, strict=True)
+        )
+        outside = outside_y[:, :, None] | outside_x[:, None, :]
+        mirror = np.stack([mirror_rows, mirror_cols])
         unseen = outside & ~ends[:, None, None]
-        return cls(top + reach + offset_y, reach + offset_x, foreign, outside, unseen, pixel, mirror, ~no_mirror & ~unseen)
+        return cls(top + reach + offset_y, reach + offset_x, foreign, outside, unseen, corner, mirror)
 
     def cut(self, image: np.ndarray, outside: float | bool) -> np.ndarray:
         """(source, row, col) pixels of `image` (y, x), `outside` beyond its edges."""
-        pixels = image.take(self._pixel)
-        pixels[self.outside] = outside
-        return pixels
+        return _cut(image, self._corner, self.foreign.shape[1], outside)
 
     def replace(self, bad: np.ndarray, *layers: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         """Where `bad` or foreign pixels could be mirrored, and the `layers` with them mirrored; all (source, row, col).
@@ -88,14 +91,20 @@ class Cells:
         Where the mirror image is bad or foreign itself, a pixel becomes 0.
         """
         taken = bad | self.foreign
-        mirrored = taken & self._has_mirror
-        mirrored &= ~taken.take(self._mirror)
-        source = self._mirror[mirrored]
+        source, row, col = np.nonzero(taken)
+        to_row, to_col = self._mirror[0, source, row], self._mirror[1, source, col]
+        side = taken.shape[1]
+        usable = (to_row >= 0) & (to_row < side) & (to_col >= 0) & (to_col < side) & ~self.unseen[source, row, col]
+        usable[usable] = ~taken[source[usable], to_row[usable], to_col[usable]]
+        from_place = (source[usable], to_row[usable], to_col[usable])
+        to_place = (source[usable], row[usable], col[usable])
         replaced = []
         for layer in layers:
             filled = np.where(taken, layer.dtype.type(0), layer)
-            filled[mirrored] = layer.take(source)
+            filled[to_place] = layer[from_place]
             replaced.append(filled)
+        mirrored = np.zeros(taken.shape, bool)
+        mirrored[to_place] = True
         return mirrored, replaced
 
     def weight(self, sigma_px: np.ndarray) -> np.ndarray:
@@ -144,20 +153,23 @@ class Owners:
         return Cells.around(places, self.segmentation, radius.max(), ~self.edges(places, radius)[1])
 
 
-def _raveled(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Index (source, row, col) into a raveled array of `shape`, of the nearest pixel within it, and which lie outside."""
-    inside_y, inside_x = ((0 <= index) & (index < size) for index, size in zip((rows, cols), shape, strict=True))
-    index = np.clip(rows, 0, shape[0] - 1)[:, :, None] * shape[1] + np.clip(cols, 0, shape[1] - 1)[:, None, :]
-    return index, ~(inside_y[:, :, None] & inside_x[:, None, :])
+def _cut(image: np.ndarray, corner: np.ndarray, side: int, outside: float | bool) -> np.ndarray:
+    """(source, row, col) squares of `image` (y, x) from `corner` (source, 2) on, `outside` beyond its edges."""
+    cells = np.full((len(corner), side, side), outside, image.dtype)
+    for cell, (y, x) in zip(cells, corner.tolist(), strict=True):
+        y0, x0 = max(y, 0), max(x, 0)
+        pixels = image[y0 : max(y + side, 0), x0 : max(x + side, 0)]
+        cell[y0 - y : y0 - y + pixels.shape[0], x0 - x : x0 - x + pixels.shape[1]] = pixels
+    return cells
 
 
 def _axis(position: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Window pixels (source, cell pixel) along one axis, offset (source,) from the middle pixel, and cell pixels mirrored."""
+    """First window pixel (source,) along one axis, offset (source,) from the middle pixel, and cell pixels mirrored (source, cell
+    pixel)."""
     middle = np.floor(position + 0.5)  # rint would take halves up or down as the window's origin is even or odd
     offset = position - middle
-    steps = np.arange(-reach, reach + 1)
     mirror = 2 * reach + np.floor(2 * offset + 0.5).astype(np.int64)[:, None] - np.arange(2 * reach + 1)
-    return middle.astype(np.int64)[:, None] + steps, offset, mirror
+    return middle.astype(np.int64) - reach, offset, mirror
 
 
 def batches(radius: np.ndarray) -> Iterator[np.ndarray]:

@@ -26,6 +26,7 @@ GROWTH_ARCSEC = 0.4
 """How far the wings of objects are taken to reach beyond their pixels above the threshold. With 0, 0.4 and 0.6 arcsec the median
 error of blended galaxies in i is -0.03, 0.00 and -0.01 mag on a simulated mosaic, the scatter 0.13, 0.11 and 0.11."""
 
+_SMALL_CELL_PX = 20.0
 _HALF_LIGHT_PER_SIGMA = 1.1774
 """Radius of half the light of a Gaussian in units of its sigma."""
 _LEAST_SIGMA_PX = 0.5
@@ -200,13 +201,18 @@ def _radii(
     disturbed = labels_near(places, reach, objects.segmentation, objects.known)
     disturbed |= pixels_near(places, reach, mask) | objects.edges(places, reach)[0]
     again = np.flatnonzero(disturbed)
-    largest = np.full(again.size, aperture_limits_px(pixel_scale)[1])
-    for some in batches(largest):
-        some = again[some]
-        cells = objects.cells(places[some], largest[: some.size])
-        _, (image,) = cells.replace(cells.cut(mask, True), cells.cut(clean, 0))
-        image = cells.stack(image)
-        radius[some], further = kron_radii(image, cells.y, cells.x, pixel_scale)
-        half_light[some] = half_light_radii(image, cells.y, cells.x, radius[some])
-        reach[some] = np.maximum(reach[some], further)
+    largest = aperture_limits_px(pixel_scale)[1]
+    # most reach not far: only those that reach further than a small cell are measured in a large one
+    for limit in sorted({min(_SMALL_CELL_PX, largest), largest}):
+        beyond = np.zeros(again.size, bool)
+        for batch in batches(np.full(again.size, limit)):
+            some = again[batch]
+            cells = objects.cells(places[some], np.full(some.size, limit))
+            _, (image,) = cells.replace(cells.cut(mask, True), cells.cut(clean, 0))
+            image = cells.stack(image)
+            radius[some], further = kron_radii(image, cells.y, cells.x, pixel_scale)
+            half_light[some] = half_light_radii(image, cells.y, cells.x, radius[some])
+            beyond[batch] = further > limit
+            reach[some] = np.maximum(reach[some], np.where(beyond[batch], 0, further))
+        again = again[beyond]
     return radius, half_light, reach
