@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from surveycnn.errors import ModelError
 from surveycnn.inference import engines
+from surveycnn.inference.choice import EngineChoice, engine_candidates, stamps_per_s
 from surveycnn.inference.predictor import Predictor
-from surveycnn.models.backend import import_keras
+from surveycnn.models.backend import keras_backend
 from surveycnn.models.card import Card
-from surveycnn.models.package import GOLDEN_FILE, golden_difference, load_package, package_folder, read_golden
+from surveycnn.models.package import GOLDEN_FILE, checked_card, golden_difference, load_package, package_folder, read_golden
+from surveycnn.models.package_files import MODEL_FILE
 
 GOLDEN_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02}
 """Allowed difference of an engine's raw outputs from the golden ones, by the precision of its arithmetic."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model on the engine that was chosen for it."""
+
+    predictor: Predictor
+    choice: EngineChoice
+    """Its batch size is the one that fits into the memory."""
+    stamps_per_s: dict[str, float]
+    """Of each candidate, where there were several."""
 
 
 def load_model(
@@ -42,24 +57,42 @@ def load_model(
     ModelError
         Where the package fails its own card or golden file, or the engine is not to be had.
     """
+    return load_fastest(name_or_path, engine_candidates(engine, precision, batch_size), n_threads).predictor
+
+
+def load_fastest(name_or_path: str | Path, candidates: Sequence[EngineChoice], n_threads: int | None = None) -> Loaded:
+    """The model on the fastest of the candidates that give its golden outputs; one candidate is taken without a timing."""
     folder = package_folder(name_or_path)
-    kind = engines.resolve_kind(engine)
-    engines.limit_threads(n_threads)
-    card, model = load_package(folder, golden=False)
-    precision = "float32" if precision == "auto" else precision
-    compile_engine = partial(_compile, kind, model, precision, n_threads)
-    predictor = Predictor(card, compile_engine, _batch_size(batch_size))
-    check_golden(predictor, folder)
-    return predictor
+    card = checked_card(folder)
+    network = engines.Network(partial(_keras_model, folder, n_threads), card.sha256[MODEL_FILE])
+    found, rates, errors = [], {}, []
+    for candidate in candidates:
+        try:
+            predictor = Predictor(card, partial(_compile, network, card, candidate, n_threads), candidate.batch_size)
+            check_golden(predictor, folder)
+        except ModelError as error:
+            errors.append(error)
+            continue
+        if len(candidates) > 1:
+            rates[str(candidate)] = bare_rate(predictor, folder)
+        found.append((rates.get(str(candidate), 0.0), predictor, candidate))
+    if not found:
+        raise errors[0]
+    _, predictor, choice = max(found, key=lambda item: item[0])
+    return Loaded(predictor, replace(choice, batch_size=predictor.engine.batch_size), rates)
 
 
 def keras_predictor(card: Card, model: Any, batch_size: int = 256) -> Predictor:
     """Predictor of a network that is in no package yet, on the Keras backend that is loaded."""
-    return Predictor(card, partial(_compile, import_keras().backend.backend(), model, "float32", None), batch_size)
+    choice = EngineChoice(keras_backend(), "float32", batch_size)
+    return Predictor(card, partial(_compile, engines.Network(lambda: model), card, choice, None), batch_size)
 
 
-def _compile(kind: str, model: Any, precision: str, n_threads: int | None, batch_size: int) -> engines.Engine:
-    return engines.make_engine(kind, model, batch_size=batch_size, precision=precision, n_threads=n_threads)
+def bare_rate(predictor: Predictor, folder: str | Path) -> float:
+    """Stamps per second of the forward pass alone, on the golden examples of the package in `folder`."""
+    golden = read_golden(folder, predictor.card)
+    inputs = [golden.inputs] if golden.photometry_inputs is None else [golden.inputs, golden.photometry_inputs]
+    return stamps_per_s(predictor.engine, inputs)
 
 
 def check_golden(predictor: Predictor, folder: str | Path) -> None:
@@ -74,9 +107,21 @@ def check_golden(predictor: Predictor, folder: str | Path) -> None:
         )
 
 
-def _batch_size(batch_size: str | int) -> int:
-    if batch_size == "auto":
-        return engines.GPU_BATCH if engines.has_gpu() else engines.CPU_BATCH
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ModelError(f"batch_size is {batch_size!r}, expected auto or a whole number from 1")
-    return batch_size
+def _keras_model(folder: Path, n_threads: int | None) -> Any:
+    engines.limit_threads(n_threads)
+    return load_package(folder, golden=False)[1]
+
+
+def _compile(
+    network: engines.Network, card: Card, choice: EngineChoice, n_threads: int | None, batch_size: int
+) -> engines.Engine:
+    """The engine for `batch_size` stamps a call, or for the largest half, quarter, ... of them that fits into the memory."""
+    while True:
+        try:
+            return engines.make_engine(
+                choice.kind, network, batch_size=batch_size, precision=choice.precision, n_threads=n_threads, xla=choice.xla
+            )
+        except engines.OutOfDeviceMemory as error:
+            if batch_size == 1:
+                raise ModelError(f"one stamp of model {card.name!r} does not fit into the device's memory") from error
+            batch_size //= 2

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import json
 import os
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 _LOCK = threading.Lock()
+_GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
+"""One of them is there where a Linux machine, or a container on it, can have a GPU of NVIDIA or AMD."""
 
 
 def import_keras() -> ModuleType:
@@ -27,6 +31,25 @@ def import_keras() -> ModuleType:
             if keras.backend.backend() == "tensorflow":
                 _prepare_tensorflow()
         return keras
+
+
+def keras_backend() -> str:
+    """Name of the backend that Keras runs on or would run on, without importing it, which takes ten seconds."""
+    if "keras" in sys.modules and hasattr(sys.modules["keras"], "backend"):
+        return str(sys.modules["keras"].backend.backend())
+    if os.environ.get("KERAS_BACKEND"):
+        return os.environ["KERAS_BACKEND"]
+    home = Path(os.path.expanduser(os.environ.get("KERAS_HOME") or "~/.keras"))
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return str(json.loads((home / "keras.json").read_text()).get("backend") or "tensorflow")
+    return "tensorflow"
+
+
+def may_have_gpu() -> bool:
+    """Whether a GPU can be here at all; Keras is asked only then."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return False
+    return not sys.platform.startswith("linux") or any(os.path.exists(path) for path in _GPU_DEVICES)
 
 
 def _prepare_tensorflow() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from surveycnn.inference import engines
-from surveycnn.inference.engines import OutOfDeviceMemory, as_argument, input_shapes
+from surveycnn.inference.engines import as_argument, input_shapes, memory_errors_named
 
 
 def set_threads(n_threads: int) -> None:
@@ -25,19 +25,21 @@ class TensorFlowEngine:
     kind = "tensorflow"
     precision = "float32"
 
-    def __init__(self, model: Any, batch_size: int):
-        self.batch_size, self.on_device = batch_size, engines.has_gpu()
+    def __init__(self, model: Any, batch_size: int, xla: bool = False):
+        self.batch_size, self.xla, self.on_device = batch_size, xla, engines.has_gpu()
         signature = [tf.TensorSpec(shape, tf.float32) for shape in input_shapes(model, batch_size)]
         self._function = tf.function(
-            lambda *inputs: model(as_argument(inputs), training=False), input_signature=signature, autograph=False
+            lambda *inputs: model(as_argument(inputs), training=False),
+            input_signature=signature,
+            autograph=False,
+            jit_compile=xla or None,  # False would forbid what TF_XLA_FLAGS may ask for
         )
 
     def __call__(self, *inputs: np.ndarray) -> np.ndarray:
-        return self.call_on_device(*(tf.constant(values) for values in inputs))
+        with memory_errors_named():
+            return self.call_on_device(*(tf.constant(values) for values in inputs))
 
     def call_on_device(self, *inputs: Any) -> np.ndarray:
         """The same from tensors that are on the device."""
-        try:
+        with memory_errors_named():
             return self._function(*inputs).numpy()
-        except tf.errors.ResourceExhaustedError as error:
-            raise OutOfDeviceMemory(str(error)) from error

@@ -196,15 +196,6 @@ def test_make_engine__openvino_precision_that_the_cpu_lacks():
         make_engine("openvino", model, batch_size=2, precision=lacking[0])
 
 
-def test_keras_engine__agrees_with_the_compiled_one():
-    from surveycnn.inference.engines.keras_backend import KerasEngine
-
-    card, model = load_package("lens", golden=False)
-    stamps = np.arcsinh(stamps_for(card, 4))
-    compiled = make_engine("tensorflow", model, batch_size=4)(stamps)
-    np.testing.assert_allclose(KerasEngine(model, 4, "jax")(stamps), compiled, atol=1e-4, rtol=1e-4)
-
-
 def test_predictor__keeps_no_state_between_models():
     card, model = load_package("lens", golden=False)
     one, two = (keras_predictor(card, model, batch_size=size) for size in (8, 8))

@@ -1,0 +1,33 @@
+"""The torch engine: the network without gradients, on the device that Keras takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from surveycnn.inference import engines
+from surveycnn.inference.engines import as_argument, memory_errors_named
+from surveycnn.models.backend import import_keras
+
+
+class TorchEngine:
+    """A Keras model (torch backend)."""
+
+    kind = "torch"
+    precision = "float32"
+
+    def __init__(self, model: Any, batch_size: int):
+        self.batch_size, self.on_device = batch_size, engines.has_gpu()
+        self._model = model
+        self._to_tensor = import_keras().ops.convert_to_tensor
+
+    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
+        with memory_errors_named():
+            return self.call_on_device(*(self._to_tensor(values) for values in inputs))
+
+    def call_on_device(self, *inputs: Any) -> np.ndarray:
+        """The same from tensors that are on the device."""
+        with memory_errors_named(), torch.inference_mode():
+            return self._model(as_argument(inputs), training=False).cpu().numpy()
