@@ -5,8 +5,9 @@ It stands between the stamps of a tile and its rows; the flows, the Python API a
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -15,8 +16,9 @@ import xarray as xr
 
 from surveycnn.errors import InputError, ModelError
 from surveycnn.inference import engines
+from surveycnn.inference.device import DeviceStamps, Gathered
 from surveycnn.inference.heads import columns_of
-from surveycnn.inference.scaling import network_inputs, transmission
+from surveycnn.inference.scaling import HostStamps, is_blank, scale_photometry, transmission
 from surveycnn.models.card import Card
 from surveycnn.schema import Schema
 from surveycnn.sources.stamp_photometry import stamp_photometry
@@ -95,22 +97,45 @@ class Predictor:
             Where the array is no stack of stamps, has other bands, or is smaller than the model's stamps.
         """
         whole = self._checked(np.asarray(stamps))
-        flux, flux_err = self._photometry(whole, flux, flux_err)
-        stamps = self._cut(whole)
-        stamps = np.where(np.isfinite(stamps), stamps, np.nan)  # an overflow is no measurement
-        if ebv is not None and self.card.extinction:
-            stamps, flux, flux_err = self._dereddened(stamps, flux, flux_err, ebv)
-        columns = columns_of(self.card, self._raw(stamps, flux, flux_err, step))
-        columns = {name: np.asarray(columns[name], variable.dtype) for name, variable in self.schema.items()}
-        blank = np.isnan(stamps).mean(axis=(1, 2, 3)) > 0.5
-        for values in columns.values():
-            values[blank] = np.nan
-        return self.schema.dataset(columns)
+        flux, flux_err = self._photometry(len(whole), lambda: whole, flux, flux_err)
+        passed = self._passed(len(whole), ebv)
+        return self._rows(HostStamps(self.card, self._cut(whole), passed), flux, flux_err, passed, step)
+
+    def predict_gathered(
+        self,
+        gathered: Gathered,
+        n: int,
+        bands: Sequence[int],
+        flux: np.ndarray | None = None,
+        flux_err: np.ndarray | None = None,
+        ebv: np.ndarray | None = None,
+        step: Step = untimed,
+    ) -> xr.Dataset:
+        """The same for the first `n` of stamps on the device, `bands` being the places of the card's bands among theirs."""
+        flux, flux_err = self._photometry(n, lambda: gathered.on_host(n, bands), flux, flux_err)
+        passed = self._passed(n, ebv)
+        stamps = DeviceStamps(self.card, gathered.values, bands, np.arange(n), passed)
+        return self._rows(stamps, flux, flux_err, passed, step)
 
     def predict_raw(self, stamps: np.ndarray, flux: np.ndarray | None = None, flux_err: np.ndarray | None = None) -> np.ndarray:
         """Raw outputs (object, `card.n_outputs`) float32 of the network, for the training and the checks."""
         whole = self._checked(np.asarray(stamps))
-        return self._raw(self._cut(whole), *self._photometry(whole, flux, flux_err))
+        flux, flux_err = self._photometry(len(whole), lambda: whole, flux, flux_err)
+        return self._raw(HostStamps(self.card, self._cut(whole)), flux, flux_err)
+
+    def _rows(
+        self, stamps: HostStamps | DeviceStamps, flux: Any, flux_err: Any, passed: np.ndarray | None, step: Step
+    ) -> xr.Dataset:
+        """Columns of :attr:`schema` for stamps and fluxes through dust that lets `passed` (object, band) of the light through."""
+        if flux is not None and passed is not None:
+            flux, flux_err = flux / passed, flux_err / passed
+        columns = columns_of(self.card, self._raw(stamps, flux, flux_err, step))
+        columns = {name: np.asarray(columns[name], variable.dtype) for name, variable in self.schema.items()}
+        blank = is_blank(stamps.n_missing, math.prod(self.card.input_shape))
+        if blank.any():
+            for values in columns.values():
+                values[blank] = np.nan
+        return self.schema.dataset(columns)
 
     def _checked(self, stamps: np.ndarray) -> np.ndarray:
         """The stamps, where they are such as the model can take."""
@@ -133,48 +158,55 @@ class Predictor:
         y, x = ((length - size) // 2 for length in stamps.shape[1:3])
         return stamps[:, y : y + size, x : x + size].astype(np.float32, copy=False)
 
-    def _photometry(self, stamps: np.ndarray, flux: Any, flux_err: Any) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
-        """Fluxes and errors (object, band) as they were given or are measured; None for a model that takes none."""
+    def _photometry(
+        self, n: int, stamps: Callable[[], np.ndarray], flux: Any, flux_err: Any
+    ) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+        """Fluxes and errors (object, band) of `n` stamps as given, or as measured on them; None for a model that takes none."""
         if self.card.photometry is None:
             return None, None
         if (flux is None) != (flux_err is None):
             raise InputError("flux and flux_err go together: give both, or neither to have them measured on the stamps")
         if flux is None:
-            return stamp_photometry(stamps, self.card.pixel_scale)
-        shape = (len(stamps), len(self.card.bands))
+            return stamp_photometry(stamps(), self.card.pixel_scale)
+        shape = (n, len(self.card.bands))
         given = [np.asarray(values, np.float64) for values in (flux, flux_err)]
         for name, values in zip(("flux", "flux_err"), given, strict=True):
             if values.shape != shape:
                 raise InputError(f"{name} has the shape {values.shape}, expected {shape}: a row per stamp, a column per band")
         return given[0], given[1]
 
-    def _dereddened(self, stamps: np.ndarray, flux: Any, flux_err: Any, ebv: np.ndarray) -> tuple[np.ndarray, Any, Any]:
-        """Stamps, fluxes and errors as they would be without the dust of the Milky Way."""
+    def _passed(self, n: int, ebv: np.ndarray | None) -> np.ndarray | None:
+        """Share of the light (object, band) that passes the dust in front of `n` stamps; None where there is nothing to do."""
+        if ebv is None or not self.card.extinction:
+            return None
         ebv = np.asarray(ebv, np.float64)
-        if ebv.shape != (len(stamps),):
-            raise InputError(f"ebv has the shape {ebv.shape}, expected {(len(stamps),)}: one value per stamp")
-        passed = transmission(self.card, np.where(np.isfinite(ebv), ebv, 0.0))
-        stamps = stamps / passed[:, None, None, :].astype(np.float32)
-        return (stamps, flux, flux_err) if flux is None else (stamps, flux / passed, flux_err / passed)
+        if ebv.shape != (n,):
+            raise InputError(f"ebv has the shape {ebv.shape}, expected {(n,)}: one value per stamp")
+        return transmission(self.card, np.where(np.isfinite(ebv), ebv, 0.0))
 
-    def _raw(self, stamps: np.ndarray, flux: Any, flux_err: Any, step: Step = untimed) -> np.ndarray:
+    def _raw(self, stamps: HostStamps | DeviceStamps, flux: Any = None, flux_err: Any = None, step: Step = untimed) -> np.ndarray:
+        """Raw outputs (object, `card.n_outputs`) float32."""
         out, start = np.empty((len(stamps), self.card.n_outputs), np.float32), 0
         while start < len(stamps):
             engine = self._engine
-            some = slice(start, start + engine.batch_size)
-            fluxes = (None, None) if flux is None or flux_err is None else (flux[some], flux_err[some])
-            inputs = network_inputs(self.card, stamps[some], *fluxes)
-            n = len(inputs[0])
-            padded = [_padded(values, engine.batch_size) for values in inputs]
+            some = slice(start, min(start + engine.batch_size, len(stamps)))
+            inputs = stamps.inputs(some, engine.batch_size, self._others(some, engine.batch_size, flux, flux_err))
             try:
                 with _DEVICE, step("forward"):
-                    raw = engine(*padded)
+                    raw = stamps.call(engine, inputs)
             except engines.OutOfDeviceMemory as error:
                 self._halve(engine, error)
                 continue
-            out[start : start + n] = raw[:n]
-            start += n
+            out[some] = raw[: some.stop - start]
+            start = some.stop
         return out
+
+    def _others(self, some: slice, n: int, flux: Any, flux_err: Any) -> list[np.ndarray]:
+        """What the network takes beside stamps: scaled fluxes (n, 2 * band), zeros behind those of `some`."""
+        if self.card.photometry is None:
+            return []
+        scaled = scale_photometry(flux[some], flux_err[some], self.card.photometry, self.card.bands)
+        return [np.concatenate([scaled, np.zeros((n - len(scaled), scaled.shape[1]), np.float32)])]
 
     def _halve(self, engine: engines.Engine, error: Exception) -> None:
         """Replace an engine whose batch does not fit by one of half the batch, unless another thread has done so."""
@@ -183,10 +215,3 @@ class Predictor:
         with _DEVICE:
             if self._engine is engine:
                 self._engine = self._compile(engine.batch_size // 2)
-
-
-def _padded(values: np.ndarray, n: int) -> np.ndarray:
-    """The values (object, ...) with zeros behind them up to `n` objects."""
-    padded = np.zeros((n, *values.shape[1:]), np.float32)
-    padded[: len(values)] = values
-    return padded

@@ -14,7 +14,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     if backend == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, autograph=False)
+        return tf.function(function, autograph=False, reduce_retracing=True)
     if backend == "jax":
         import jax
 
