@@ -108,6 +108,7 @@ class _BandWriter:
         self._store, self._index, self._folder, self._may_be_empty = store, index, folder, may_be_empty
         self._name = f"band {store.bands[index]!r} of mosaic {store.mosaic!r}"
         self._has_bits = False
+        self._without_bits: list[tuple[slice, slice]] = []
 
     def write(self, strips: Iterable[Strip]) -> dict[str, Any]:
         """Write all strips, then the meshes; returns what the band's record says of its pixels."""
@@ -121,6 +122,10 @@ class _BandWriter:
                 noise += _typical_noise(strip)
                 for y0, pixels in row.append(strip):
                     self._write_core_row(y0, pixels)
+        if self._has_bits:
+            # an earlier attempt with another mask may have left its own
+            for rows, cols in self._without_bits:
+                store.array("bits")[self._index, rows, cols] = 0
         found = {"n_bad": n_bad, "has_bits": self._has_bits, "sky": None, "rms": None, "noise_ratio": None, "empty": None}
         try:
             if n_bad == store.ny * store.nx:
@@ -138,10 +143,13 @@ class _BandWriter:
     def _write_core_row(self, y0: int, cores: Iterator[tuple[int, dict[str, np.ndarray]]]) -> None:
         for x0, pixels in cores:
             for name, values in pixels.items():
-                if name == "bits":  # zeros too: an earlier attempt with another mask may have left its own
-                    self._has_bits = self._has_bits or bool(values.any())
                 ny, nx = values.shape
-                self._store.array(name)[self._index, y0 : y0 + ny, x0 : x0 + nx] = values  # type: ignore[arg-type]
+                rows, cols = slice(y0, y0 + ny), slice(x0, x0 + nx)
+                if name == "bits" and not values.any():  # of a band without any, nobody reads them
+                    self._without_bits.append((rows, cols))
+                    continue
+                self._has_bits = self._has_bits or name == "bits"
+                self._store.array(name)[self._index, rows, cols] = values  # type: ignore[arg-type]
 
 
 def _typical_noise(strip: Strip) -> list[float]:

@@ -109,6 +109,16 @@ def test_ingest_band__mask_is_kept_apart_from_coverage(make_store, write, sky):
     assert np.isnan(window.image[0]).sum() == record["n_bad"] == 101
 
 
+def test_ingest_band__mask_of_an_earlier_attempt_is_gone(make_store, write, sky):
+    path = make_store()
+    first, last = np.zeros((2, *sky.shape), np.uint8)
+    first[:20, :20], last[-10:, -10:] = 1, 1
+    for number, mask in enumerate((first, last)):
+        image = ImageConfig(band="g", path=write("g", sky), zeropoint=0, mask=write(f"m{number}", mask))
+        ingest_band(path, image, 0, CORE)
+    np.testing.assert_array_equal(read_all(path).masked[0], last > 0)
+
+
 def test_ingest_band__in_another_process(make_store, write, sky):
     path = make_store(bands=("g", "r"))
     images = [ImageConfig(band=band, path=write(band, sky * (i + 1)), zeropoint=31.4) for i, band in enumerate("gr")]
