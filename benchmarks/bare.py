@@ -30,7 +30,8 @@ from surveycnn.sky.zeropoints import to_njy, zeropoint_of
 from surveycnn.sources.stamps import cut_stamps
 
 DETECTION_BANDS = ("g", "r", "i")
-PIXSTACK = 20_000_000
+PIXSTACK = 1_000_000
+"""Pixels that SEP keeps at a time: enough for 10,000 px of a crowded field; more cost time by themselves."""
 READ, BACKGROUND, EXTRACTION = "read the FITS arrays", "SEP background of each", "SEP extraction on their sum"
 
 
