@@ -134,7 +134,7 @@ class Predictor:
         blank = is_blank(stamps.n_missing, math.prod(self.card.input_shape))
         if blank.any():
             for values in columns.values():
-                values[blank] = np.nan
+                values[blank] = np.nan if values.dtype.kind == "f" else 0
         return self.schema.dataset(columns)
 
     def _checked(self, stamps: np.ndarray) -> np.ndarray:
