@@ -94,6 +94,7 @@ def _add_plan_and_status(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="replace a.b in CONFIG"
     )
+    command.add_argument("--time", action="store_true", help="also forecast seconds and bytes, from a sample that is run now")
     command.add_argument("--json", action="store_true", help="machine-readable")
     command.set_defaults(run="overview:plan")
     command = commands.add_parser("status", help="tiles by state")

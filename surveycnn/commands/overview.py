@@ -20,8 +20,14 @@ def plan(arguments: argparse.Namespace) -> int:
     """Print what would run."""
     config = load_config(arguments.config, arguments.overrides)
     planned = check_run(config)
-    record = plan_overview(planned, run_status(planned, WorkStore(config.work_path)))
-    print(json.dumps(record, indent=1) if arguments.json else _plan_text(record))
+    status = run_status(planned, WorkStore(config.work_path))
+    record = plan_overview(planned, status)
+    if arguments.time:
+        # the engines take seconds to import
+        from surveycnn.run.forecast import forecast
+
+        record["forecast"] = forecast(planned, status, record["cluster"])
+    print(json.dumps(record, indent=1) if arguments.json else plan_text(record))
     return 0
 
 
@@ -68,7 +74,8 @@ def _n_sources(plan: Plan, status: RunStatus) -> int | None:
     return status.n_sources if status.is_finished else None
 
 
-def _plan_text(record: dict[str, Any]) -> str:
+def plan_text(record: dict[str, Any]) -> str:
+    """The overview for people."""
     cluster, limit = record["cluster"], record["cluster"]["memory_limit_bytes"]
     lines = [f"survey {record['name']} -> {record['output']} (work in {record['work_dir']})"]
     for mosaic in record["mosaics"]:
@@ -90,7 +97,23 @@ def _plan_text(record: dict[str, Any]) -> str:
         f"memory per worker about {_size(record['worker_memory_bytes'])}{of_limit}; on a GPU about "
         f"{_size(record['worker_device_memory_bytes'])} for the forward passes",
     ]
+    if "forecast" in record:
+        lines += _forecast_lines(record["forecast"])
     return "\n".join([*lines, *record["notes"]])
+
+
+def _forecast_lines(found: dict[str, Any]) -> list[str]:
+    def stages(seconds: dict[str, float]) -> str:
+        return ", ".join(f"{stage} {value:.0f} s" for stage, value in seconds.items())
+
+    lines = [
+        f"forecast: {found['sources']} sources; {stages(found['seconds'])}; tile files {_size(found['tile_bytes'])}, catalog "
+        f"{_size(found['catalog_bytes'])}",
+        f"an estimate from {found['origin']}; without the start of the workers; it took {found['calibration_seconds']:.0f} s",
+    ]
+    if found["seconds_left"] != found["seconds"]:
+        lines.insert(1, f"left of it: {stages(found['seconds_left'])}")
+    return lines
 
 
 def _size(n_bytes: int) -> str:
