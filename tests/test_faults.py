@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,13 @@ def test_survey__does_a_damaged_tile_again(sky, tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with open_session(config) as session:
         assert [unit.tile.name for unit in session.unfinished(session.plan.mosaics[0])] == ["r0001_c0000"]
-    assert run_survey(config).n_sources == n_sources
+    again = run_survey(config)
+    assert again.n_sources == n_sources
+    assert again.performance["tiles"] == 1, "what an earlier session did is not this one's"
+    assert 0 < again.performance["sources"] < n_sources
+    assert again.performance["seconds"]["ingest"] == 0
+    assert f"{again.performance['sources']} sources of 1 of 4 tiles in" in again.summary()
+    assert "of 1 of 4 tiles" not in replace(again, performance=again.performance | {"tiles": 0}).summary()
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "work/notes.txt"])
