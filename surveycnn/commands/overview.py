@@ -104,12 +104,12 @@ def plan_text(record: dict[str, Any]) -> str:
 
 def _forecast_lines(found: dict[str, Any]) -> list[str]:
     def stages(seconds: dict[str, float]) -> str:
-        return ", ".join(f"{stage} {value:.0f} s" for stage, value in seconds.items())
+        return ", ".join(f"{stage.replace('_', '-')} {value:.0f} s" for stage, value in seconds.items())
 
     lines = [
         f"forecast: {found['sources']} sources; {stages(found['seconds'])}; tile files {_size(found['tile_bytes'])}, catalog "
         f"{_size(found['catalog_bytes'])}",
-        f"an estimate from {found['origin']}; without the start of the workers; it took {found['calibration_seconds']:.0f} s",
+        f"an estimate from {found['origin']}; it took {found['calibration_seconds']:.0f} s",
     ]
     if found["seconds_left"] != found["seconds"]:
         lines.insert(1, f"left of it: {stages(found['seconds_left'])}")

@@ -45,6 +45,8 @@ class Rates:
 
     origin: str
     """What they were taken from, for people."""
+    load: float
+    """Seconds in which a worker loads its models."""
     sources_per_pixel: float
     """Of a mosaic."""
     ingest: float
@@ -68,6 +70,8 @@ class Rates:
 def forecast(plan: Plan, status: RunStatus, cluster: dict[str, Any]) -> dict[str, Any]:
     """Plain values: sources, seconds by stage, and bytes of a whole run, and the seconds that are left of it.
 
+    Start-up is the loading of the models, which begins with the ingest; what is left of it then falls into the stage infer.
+
     Parameters
     ----------
     status
@@ -78,14 +82,15 @@ def forecast(plan: Plan, status: RunStatus, cluster: dict[str, Any]) -> dict[str
     started = time.perf_counter()
     store = WorkStore(plan.config.work_path)
     n_done = status.tiles["done"] + status.tiles["no_work"]
-    rates = rates_of_tiles(plan, store, status) if n_done else rates_of_sample(plan)
     n_workers, n_threads = cluster["workers"] if cluster["workers"] != "?" else 1, cluster["threads_per_worker"]
+    rates = rates_of_tiles(plan, store, status, n_workers * n_threads) if n_done else rates_of_sample(plan)
     pixels = sum(mosaic.inputs.ny * mosaic.inputs.nx for mosaic in plan.mosaics)
     n_sources = sum(plan.n_given) if plan.sources is not None else round(rates.sources_per_pixel * pixels)
     read = sum(window_pixels(mosaic.grid) for mosaic in plan.mosaics)
     threads = (rates.per_pixel * read + rates.per_source * n_sources) / n_threads
     device = rates.forward * n_sources
     seconds = {
+        "start_up": rates.load,
         "ingest": _ingest_seconds(plan, rates, n_workers * n_threads),
         # a GPU works beside the threads; the forward passes on a CPU take their cores
         "infer": (max(threads, device) if has_gpu() else threads + device) / n_workers,
@@ -170,6 +175,7 @@ def rates_of_sample(plan: Plan) -> Rates:
     n_sources = max(rows.num_rows, 1)
     return Rates(
         origin=f"a sample that was run: {len(windows)} of {side} x {side} px of mosaic {mosaic.id}, {rows.num_rows} sources",
+        load=steps["load"],
         sources_per_pixel=rows.num_rows / n_pixels,
         ingest=ingest / n_band_pixels + native,
         ingest_cpu=cpu / n_band_pixels + native,
@@ -181,8 +187,8 @@ def rates_of_sample(plan: Plan) -> Rates:
     )
 
 
-def rates_of_tiles(plan: Plan, store: WorkStore, status: RunStatus) -> Rates:
-    """Rates from what the finished tiles of a run say of themselves."""
+def rates_of_tiles(plan: Plan, store: WorkStore, status: RunStatus, n_slots: int) -> Rates:
+    """Rates from what the finished tiles of a run, `n_slots` of them at once, say of themselves."""
     n_done = status.tiles["done"] + status.tiles["no_work"]
     share = n_done / plan.n_tiles
     n_sources, steps = max(status.n_sources, 1), status.seconds
@@ -200,6 +206,7 @@ def rates_of_tiles(plan: Plan, store: WorkStore, status: RunStatus) -> Rates:
         published = _publish_on_trial(rows, plan.config.formats, Path(folder) / "trial")
     return Rates(
         origin=f"{n_done} finished tiles of this run, {status.n_sources} sources",
+        load=steps["load"] / min(n_slots, n_done),
         sources_per_pixel=status.n_sources / (share * sum(mosaic.inputs.ny * mosaic.inputs.nx for mosaic in plan.mosaics)),
         ingest=ingest,
         ingest_cpu=0.0,

@@ -19,7 +19,7 @@ from surveycnn.run.sample import SampleWindow, sample_config, sample_windows
 from surveycnn.sky.tiling import TileGrid
 from surveycnn.sky.wcs import sky_positions, wcs_from_text
 
-STAGES = ("ingest", "infer", "publish")
+STAGES = ("start_up", "ingest", "infer", "publish")
 
 
 def check(found, n_sources: int) -> None:
@@ -60,8 +60,8 @@ def test_plan__with_time_believes_finished_tiles(sky, small_run, capsys):
     assert found["seconds_left"]["ingest"] == found["seconds_left"]["infer"] == 0
     check(found, n_sources)
     text = plan_text(record)
-    assert f"forecast: {n_sources} sources; ingest " in text
-    assert "left of it: ingest 0 s, infer 0 s" in text
+    assert f"forecast: {n_sources} sources; start-up " in text
+    assert "ingest 0 s, infer 0 s, publish " in text
     assert "an estimate from 4 finished tiles of this run" in text
 
 
