@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from surveycnn.errors import ModelError
 from surveycnn.inference import engines
+from surveycnn.inference.cascade import BATCH_SHARE, CascadePredictor
 from surveycnn.inference.choice import EngineChoice, engine_candidates, stamps_per_s
 from surveycnn.inference.predictor import Predictor
 from surveycnn.models.backend import keras_backend
 from surveycnn.models.card import Card
-from surveycnn.models.package import GOLDEN_FILE, checked_card, golden_difference, load_package, package_folder, read_golden
+from surveycnn.models.package import (
+    FIRST_GOLDEN_FILE,
+    FIRST_STAGE_FILE,
+    GOLDEN_FILE,
+    Golden,
+    checked_card,
+    first_stage_card,
+    golden_difference,
+    load_first_stage,
+    load_package,
+    package_folder,
+    read_first_golden,
+    read_golden,
+)
 from surveycnn.models.package_files import MODEL_FILE
 
 GOLDEN_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02}
@@ -30,6 +44,13 @@ class Loaded:
     """Its batch size is the one that fits into the memory."""
     stamps_per_s: dict[str, float]
     """Of each candidate, where there were several."""
+    folder: Path
+    """Of the package."""
+
+    @cached_property
+    def bare_rate(self) -> float:
+        """Stamps per second of the forward pass alone, measured once."""
+        return bare_rate(self.predictor, self.folder)
 
 
 def load_model(
@@ -38,6 +59,7 @@ def load_model(
     precision: str = "auto",
     batch_size: str | int = "auto",
     n_threads: int | None = None,
+    cascade: bool | None = None,
 ) -> Predictor:
     """Predictor of a shipped model or of the package at a path, verified on the engine that will run it.
 
@@ -51,25 +73,32 @@ def load_model(
         Stamps per forward pass, ``auto`` is 64 on a CPU and 512 on a GPU. Stamps are padded to it.
     n_threads
         CPU threads of the engine; None takes all cores that the process may use.
+    cascade
+        Whether the package's first stage stands before the network; None does as the card says.
 
     Raises
     ------
     ModelError
-        Where the package fails its own card or golden file, or the engine is not to be had.
+        Where the package fails its own card or golden file, has no first stage, or the engine is not to be had.
     """
-    return load_fastest(name_or_path, engine_candidates(engine, precision, batch_size), n_threads).predictor
+    return load_fastest(name_or_path, engine_candidates(engine, precision, batch_size), n_threads, cascade).predictor
 
 
-def load_fastest(name_or_path: str | Path, candidates: Sequence[EngineChoice], n_threads: int | None = None) -> Loaded:
+def load_fastest(
+    name_or_path: str | Path, candidates: Sequence[EngineChoice], n_threads: int | None = None, cascade: bool | None = None
+) -> Loaded:
     """The model on the fastest of the candidates that give its golden outputs; one candidate is taken without a timing."""
     folder = package_folder(name_or_path)
-    card = checked_card(folder)
+    card = _with_cascade(checked_card(folder), cascade)
     network = engines.Network(partial(_keras_model, folder, n_threads), card.sha256[MODEL_FILE])
     found, rates, errors = [], {}, []
     for candidate in candidates:
         try:
-            predictor = Predictor(card, partial(_compile, network, card, candidate, n_threads), candidate.batch_size)
+            n = max(candidate.batch_size // BATCH_SHARE, 1) if card.has_cascade else candidate.batch_size
+            predictor = Predictor(card, partial(_compile, network, card, candidate, n_threads), n)
             check_golden(predictor, folder)
+            if card.has_cascade:
+                predictor = _behind_first_stage(predictor, folder, candidate, n_threads)
         except ModelError as error:
             errors.append(error)
             continue
@@ -79,7 +108,30 @@ def load_fastest(name_or_path: str | Path, candidates: Sequence[EngineChoice], n
     if not found:
         raise errors[0]
     _, predictor, choice = max(found, key=lambda item: item[0])
-    return Loaded(predictor, replace(choice, batch_size=predictor.engine.batch_size), rates)
+    return Loaded(predictor, replace(choice, batch_size=predictor.engine.batch_size), rates, folder)
+
+
+def _with_cascade(card: Card, cascade: bool | None) -> Card:
+    """The card with its cascade on or off; None leaves it as it is."""
+    if cascade and card.cascade is None:
+        raise ModelError(f"model {card.name!r} has no first stage: leave cascade out, or train one (train takes first_stage_of)")
+    if cascade is None or card.cascade is None:
+        return card
+    return card.model_copy(update={"cascade": card.cascade.model_copy(update={"enabled": cascade})})
+
+
+def _behind_first_stage(whole: Predictor, folder: Path, choice: EngineChoice, n_threads: int | None) -> CascadePredictor:
+    """The cascade of a predictor and the first stage of its package, on the same engine."""
+
+    def load() -> Any:
+        engines.limit_threads(n_threads)
+        return load_first_stage(folder, whole.card, golden=False)
+
+    card = first_stage_card(whole.card)
+    network = engines.Network(load, card.sha256[FIRST_STAGE_FILE])
+    first = Predictor(card, partial(_compile, network, card, choice, n_threads), choice.batch_size)
+    _check_outputs(first, folder, read_first_golden(folder, whole.card), FIRST_GOLDEN_FILE)
+    return CascadePredictor(whole, first)
 
 
 def keras_predictor(card: Card, model: Any, batch_size: int = 256) -> Predictor:
@@ -92,18 +144,23 @@ def bare_rate(predictor: Predictor, folder: str | Path) -> float:
     """Stamps per second of the forward pass alone, on the golden examples of the package in `folder`."""
     golden = read_golden(folder, predictor.card)
     inputs = [golden.inputs] if golden.photometry_inputs is None else [golden.inputs, golden.photometry_inputs]
+    if isinstance(predictor, CascadePredictor):
+        return predictor.rate(stamps_per_s(predictor.first.engine, inputs), stamps_per_s(predictor.whole.engine, inputs))
     return stamps_per_s(predictor.engine, inputs)
 
 
 def check_golden(predictor: Predictor, folder: str | Path) -> None:
     """Raise ModelError unless `predictor` gives the golden outputs of the package in `folder`, scaling included."""
-    golden = read_golden(folder, predictor.card)
+    _check_outputs(predictor, folder, read_golden(folder, predictor.card), GOLDEN_FILE)
+
+
+def _check_outputs(predictor: Predictor, folder: str | Path, golden: Golden, name: str) -> None:
     difference = golden_difference(predictor.predict_raw(golden.stamps, *golden.fluxes), golden.raw)
     allowed = GOLDEN_TOLERANCE[predictor.engine.precision]
     if difference > allowed:
         raise ModelError(
             f"model package {str(folder)!r} is refused: the engine {predictor.engine.kind!r} gives outputs that differ from "
-            f"{GOLDEN_FILE} by {difference:.2g}, allowed are {allowed:.2g}"
+            f"{name} by {difference:.2g}, allowed are {allowed:.2g}"
         )
 
 
