@@ -32,23 +32,28 @@ class CascadePredictor(Predictor):
 
     def __init__(self, whole: Predictor, first: Predictor):
         self.card, self.schema = whole.card, whole.schema
-        self._whole, self._first = whole, first
+        self.whole, self.first = whole, first
 
     def __repr__(self) -> str:
-        return f"CascadePredictor({self._whole!r}, {self._first!r})"
+        return f"CascadePredictor({self.whole!r}, {self.first!r})"
 
     @property
     def engine(self) -> engines.Engine:
         """The engine of the first stage, which sees every stamp."""
-        return self._first.engine
+        return self.first.engine
+
+    def rate(self, first: float, whole: float) -> float:
+        """Stamps per second of the forward passes alone, from those of the two networks, where as many pass as the card says."""
+        assert self.card.cascade is not None
+        return 1 / (1 / first + self.card.cascade.passed / whole)
 
     def _raw(self, stamps: Any, *given: Any, **named: Any) -> np.ndarray:
         assert self.card.cascade is not None
-        first = self._first._raw(stamps, *given, **named)[:, 0]
+        first = self.first._raw(stamps, *given, **named)[:, 0]
         passes = ~(first < np.float32(self.card.cascade.threshold))
         raw = np.full((len(stamps), self.card.n_outputs), np.nan, np.float32)
         raw[~passes, 0] = rejected_logit(self.card, first[~passes])
         if passes.any():
-            raw[passes] = self._whole._raw(stamps[passes], *given, **named)
+            raw[passes] = self.whole._raw(stamps[passes], *given, **named)
             raw[passes, 0] = passed_logit(self.card, raw[passes, 0])
         return raw
