@@ -34,11 +34,7 @@ def measure(config: SurveyConfig) -> dict[str, Any]:
     """The same quantities of the survey when it runs."""
     result = run_survey(config, fresh=True)
     tiles = sum(path.stat().st_size for path in (config.work_path / "tiles").rglob("*.parquet"))
-    catalog = sum(
-        path.stat().st_size
-        for path in result.output.rglob("*")
-        if path.is_file() and config.work_path not in path.parents and path.name != "provenance.json"
-    )
+    catalog = sum(path.stat().st_size for path in result.output.rglob("*") if path.is_file() and path.name != "provenance.json")
     seconds, steps = result.performance["seconds"], result.performance["step_seconds"]
     return {
         "sources": result.n_sources,
@@ -52,11 +48,8 @@ def measure(config: SurveyConfig) -> dict[str, Any]:
 def flat(found: dict[str, Any]) -> dict[str, float]:
     """Quantities by name."""
     seconds = {f"{stage} s": found["seconds"][stage] for stage in STAGES}
-    return (
-        {"sources": found["sources"]}
-        | seconds
-        | {"tile MB": found["tile_bytes"] / 1e6, "catalog MB": found["catalog_bytes"] / 1e6}
-    )
+    sizes = {"tile MB": found["tile_bytes"] / 1e6, "catalog MB": found["catalog_bytes"] / 1e6}
+    return {"sources": found["sources"]} | seconds | sizes
 
 
 def main() -> None:
@@ -67,7 +60,8 @@ def main() -> None:
     arguments = parser.parse_args()
     print(environment())
     with tempfile.TemporaryDirectory() as folder:
-        overrides = [*arguments.overrides, f"output={Path(folder) / 'out'}", "work_dir=", f"cluster={arguments.cluster}"]
+        places = [f"output={Path(folder) / 'out'}", f"work_dir={Path(folder) / 'work'}"]
+        overrides = [*arguments.overrides, *places, f"cluster={arguments.cluster}"]
         before = ask(arguments.config, overrides)
         ran = measure(load_config(arguments.config, overrides))
         after = ask(arguments.config, overrides)
@@ -78,9 +72,7 @@ def main() -> None:
     print(f"forecast from {before['origin']}; it took {before['calibration_seconds']:.0f} s")
     print(table(["", "forecast", "run", "run over forecast", "forecast from the finished tiles"], rows))
     start_up = before["seconds"]["start_up"]
-    print(
-        f"threads of the stage infer waited {ran['load']:.1f} s for their models in all; start-up was forecast as {start_up:.1f} s"
-    )
+    print(f"threads of the run waited {ran['load']:.1f} s for their models in all; start-up was forecast as {start_up:.1f} s")
 
 
 if __name__ == "__main__":

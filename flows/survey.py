@@ -6,6 +6,7 @@ from typing import Any
 
 from surveycnn.config import SurveyConfig
 from surveycnn.flows.stages import in_session, stage_table, submit_stage, survey_flow
+from surveycnn.run.accounting import performance_line
 from surveycnn.run.plan import MosaicPlan
 from surveycnn.run.publish import SurveyResult, publish_survey
 from surveycnn.run.session import Session, infer_mosaic, ingest_mosaic, settle_lost
@@ -50,5 +51,6 @@ def infer_table(mosaics: tuple[MosaicPlan, ...], results: list[dict[str, int]]) 
 def publish(session: Session) -> SurveyResult:
     """Publish the catalog and post its table."""
     result = publish_survey(session)
-    stage_table("publish", [{"sources": result.n_sources, "primary": result.n_primary, "catalog": str(result.output)}])
+    row = {"sources": result.n_sources, "primary": result.n_primary, "catalog": str(result.output)}
+    stage_table("publish", [row | {"performance": performance_line(result.performance)}])
     return result

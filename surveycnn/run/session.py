@@ -196,7 +196,7 @@ def run_tiles(session: Session, mosaic: MosaicPlan, make_function: Callable[[], 
         Makes the function once the cluster is there; it returns a :class:`surveycnn.run.stages.TileReport`.
     """
     todo = session.todo(mosaic)
-    del session._todo[mosaic.id]  # after this it would not be true any more
+    session._todo.pop(mosaic.id, None)  # after this it would not be true any more
     n_todo = sum(todo)
     if n_todo < len(todo):
         session.progress.message(f"mosaic {mosaic.id}: {len(todo) - n_todo} of {len(todo)} tiles are done already")
