@@ -17,7 +17,7 @@ _TYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
 class OpenVINOEngine:
-    """An exported network in OpenVINO, about twice as fast as TensorFlow on a CPU."""
+    """An exported network in OpenVINO: a tenth faster than TensorFlow on a CPU, and ten seconds sooner at work."""
 
     kind = "openvino"
     on_device = False
@@ -36,6 +36,7 @@ class OpenVINOEngine:
             "INFERENCE_NUM_THREADS": n_threads,
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # several workers, or streams, would all be pinned to the same first cores
         }
         with memory_errors_named():
             network = core.read_model(exported.xml, exported.weights)
