@@ -64,6 +64,8 @@ class Rates:
     tile_bytes: float
     """Of an empty tile file."""
     tile_bytes_per_source: float
+    catalog_bytes: float
+    """Of a catalog with one row."""
     catalog_bytes_per_source: float
 
 
@@ -107,7 +109,7 @@ def forecast(plan: Plan, status: RunStatus, cluster: dict[str, Any]) -> dict[str
         "seconds": {stage: round(value, 1) for stage, value in seconds.items()},
         "seconds_left": {stage: round(value, 1) for stage, value in left.items()},
         "tile_bytes": round(rates.tile_bytes * plan.n_tiles + rates.tile_bytes_per_source * n_sources),
-        "catalog_bytes": round(rates.catalog_bytes_per_source * n_sources),
+        "catalog_bytes": round(rates.catalog_bytes + rates.catalog_bytes_per_source * n_sources),
     }
 
 
@@ -233,22 +235,22 @@ def _rows_and_bytes(plan: Plan, store: WorkStore) -> tuple[pa.Table, dict[str, f
 
 
 def _publish_on_trial(rows: pa.Table, formats: Sequence[str], folder: Path) -> dict[str, float]:
-    """Seconds of publishing no rows (with what has to be imported) and for each row, and its bytes."""
+    """Seconds and bytes of publishing one row (with what has to be imported), and of each of many."""
     started = time.perf_counter()
-    publish(rows.slice(0, 1), folder / "one", formats=formats)
+    publish(rows.slice(0, 1), folder, formats=formats)
     fixed = time.perf_counter() - started
-    if not rows.num_rows:
-        return {"publish": fixed, "publish_per_source": 0.0, "catalog_bytes_per_source": 0.0}
-    many = _repeated(rows, PUBLISHED_ROWS)
-    started = time.perf_counter()
-    publish(many, folder / "many", formats=formats)
-    seconds = time.perf_counter() - started
-    n_bytes = [sum(path.stat().st_size for path in (folder / name).rglob("*") if path.is_file()) for name in ("one", "many")]
-    return {
-        "publish": fixed,
-        "publish_per_source": seconds / many.num_rows,
-        "catalog_bytes_per_source": max(n_bytes[1] - n_bytes[0], 0) / many.num_rows,
-    }
+    found = {"publish": fixed, "publish_per_source": 0.0, "catalog_bytes": _bytes(folder), "catalog_bytes_per_source": 0.0}
+    if rows.num_rows:
+        many = _repeated(rows, PUBLISHED_ROWS)
+        started = time.perf_counter()
+        publish(many, folder, formats=formats)
+        found["publish_per_source"] = (time.perf_counter() - started) / many.num_rows
+        found["catalog_bytes_per_source"] = max(_bytes(folder) - found["catalog_bytes"], 0) / many.num_rows
+    return found
+
+
+def _bytes(folder: Path) -> float:
+    return float(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
 
 
 def _repeated(rows: pa.Table, n_rows: int) -> pa.Table:
