@@ -7,8 +7,7 @@ taken. Stamps are cut and scaled before the clock of the forward passes starts.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,6 +16,7 @@ import sep
 from astropy.io import fits
 from astropy.table import Table
 
+from benchmarks.timed import Lap, Parts, lap
 from surveycnn.config import ImageConfig, SurveyConfig
 from surveycnn.inference.load import load_model
 from surveycnn.inference.predictor import Predictor
@@ -64,25 +64,18 @@ def summed(arrays: Sequence[np.ndarray], noise: Sequence[float]) -> np.ndarray:
     return total
 
 
-def timed(function: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds of a call and what it gives."""
-    started = time.perf_counter()
-    result = function()
-    return time.perf_counter() - started, result
-
-
-def pixel_parts(config: SurveyConfig, n_threads: int) -> tuple[dict[str, float], list[np.ndarray]]:
-    """Seconds of reading, background and extraction with `n_threads`; the arrays of all bands, background subtracted.
+def pixel_parts(config: SurveyConfig, n_threads: int) -> tuple[dict[str, Lap], list[np.ndarray]]:
+    """Times of reading, background and extraction with `n_threads`; the arrays of all bands, background subtracted.
 
     Pixels without data become 0 between the clocks, as SEP cannot take them.
     """
     images = config.mosaics[0].images
     with ThreadPoolExecutor(n_threads) as pool:
-        seconds, arrays = timed(lambda: list(pool.map(read_array, images)))
-        parts = {READ: seconds}
+        taken, arrays = lap(lambda: list(pool.map(read_array, images)))
+        parts = {READ: taken}
         for array in arrays:
             np.nan_to_num(array, copy=False, nan=0, posinf=0, neginf=0)
-        parts[BACKGROUND], noise = timed(lambda: list(pool.map(subtract_background, arrays)))
+        parts[BACKGROUND], noise = lap(lambda: list(pool.map(subtract_background, arrays)))
         wanted = config.detection.bands or DETECTION_BANDS
         found = [k for k, image in enumerate(images) if image.band in wanted] or list(range(len(images)))
 
@@ -90,7 +83,7 @@ def pixel_parts(config: SurveyConfig, n_threads: int) -> tuple[dict[str, float],
             total = summed([arrays[k] for k in found], [noise[k] for k in found])
             return extract(np.array_split(total, n_threads), len(found) ** 0.5, config, pool)
 
-        parts[EXTRACTION], _ = timed(detect)
+        parts[EXTRACTION], _ = lap(detect)
     return parts, arrays
 
 
@@ -127,18 +120,18 @@ def batches_of(
 
 def forward_parts(
     config: SurveyConfig, predictors: Sequence[Predictor], arrays: Sequence[np.ndarray], rows: Table
-) -> dict[str, float]:
-    """Seconds of each network's forward passes on the stamps of all sources in `rows`, engine calls alone."""
+) -> dict[str, Lap]:
+    """Times of each network's forward passes on the stamps of all sources in `rows`, engine calls alone."""
     image, scale = to_flux(config, arrays)
     bands = [image.band for image in config.mosaics[0].images]
     names = [{ours: theirs for theirs, ours in config.bands.items()}.get(band, band) for band in bands]
-    seconds = {}
+    found = {}
     for predictor in predictors:
         batches, engine = batches_of(predictor, names, image, scale, rows), predictor.engine
         engine(*batches[0])
         name = f"forward pass of {predictor.card.name}, {engine.kind} {engine.precision}"
-        seconds[name], _ = timed(lambda engine=engine, batches=batches: [engine(*batch) for batch in batches])
-    return seconds
+        found[name], _ = lap(lambda engine=engine, batches=batches: [engine(*batch) for batch in batches])
+    return found
 
 
 def load_predictors(config: SurveyConfig) -> list[Predictor]:
@@ -147,12 +140,12 @@ def load_predictors(config: SurveyConfig) -> list[Predictor]:
     return [load_model(model, engine.kind, engine.precision, engine.batch_size) for model in config.models]
 
 
-def bare_parts(config: SurveyConfig, predictors: Sequence[Predictor], rows: Table) -> dict[str, dict[int, float]]:
-    """Seconds of each part by the number of threads; the engine has all cores, and is listed under their number."""
-    found: dict[str, dict[int, float]] = {}
+def bare_parts(config: SurveyConfig, predictors: Sequence[Predictor], rows: Table) -> Parts:
+    """Times of each part by the number of threads; the engine has all cores, and is listed under their number."""
+    found: Parts = {}
     for n_threads in sorted({1, n_cores()}):
         parts, arrays = pixel_parts(config, n_threads)
-        for name, seconds in parts.items():
-            found.setdefault(name, {})[n_threads] = seconds
+        for name, taken in parts.items():
+            found.setdefault(name, {})[n_threads] = taken
     forward = forward_parts(config, predictors, arrays, rows)
-    return found | {name: {n_cores(): seconds} for name, seconds in forward.items()}
+    return found | {name: {n_cores(): taken} for name, taken in forward.items()}

@@ -27,11 +27,11 @@ from astropy.io import fits
 from astropy.table import Table
 from scipy.stats import spearmanr
 
-from benchmarks.bare import read_array, subtract_background, timed, to_flux
+from benchmarks.bare import read_array, subtract_background, to_flux
 from benchmarks.environment import environment, table
 from benchmarks.hyrax_twin import twin_weights
 from benchmarks.mosaics import mosaic_of_size
-from benchmarks.timed import Timed, run_timed, start_up
+from benchmarks.timed import Timed, lap, run_timed, start_up
 from surveycnn.config import SurveyConfig, load_config
 from surveycnn.models.card import Card
 from surveycnn.models.package import load_package, package_folder
@@ -132,13 +132,13 @@ def measure(config: SurveyConfig, python: Path, weights: Path, card: Card, argum
         surveys.append(run_timed(config))
         cutouts = folder / f"cutouts_{number}"
         cutouts.mkdir()
-        seconds, stamps = timed(lambda cutouts=cutouts: cut_files(config, card, surveys[0].rows(), cutouts))
-        cuts.append(seconds)
+        taken, stamps = lap(lambda cutouts=cutouts: cut_files(config, card, surveys[0].rows(), cutouts))
+        cuts.append(taken.seconds)
         np.save(cutouts / "stamps.npy", stamps)
         theirs += [(workers, run_hyrax(python, cutouts, weights, arguments, workers)) for workers in arguments.hyrax_workers]
     ours = min(surveys, key=lambda survey: survey.seconds)
     arrays = [read_array(image) for image in config.mosaics[0].images]
-    forward = sum(forward_parts(config, load_predictors(config), arrays, ours.rows()).values())
+    forward = sum(taken.seconds for taken in forward_parts(config, load_predictors(config), arrays, ours.rows()).values())
     versions = theirs[0][1]
     print(f"\n{ours.n_sources} sources; hyrax {versions['hyrax']}, torch {versions['torch']}, batches of {arguments.batch}\n")
     best = {workers: min((told for w, told in theirs if w == workers), key=lambda told: told["seconds"]) for workers, _ in theirs}

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +24,7 @@ from astropy.io import fits
 
 from benchmarks.environment import environment, table
 from benchmarks.mosaics import mosaic_of_size
+from benchmarks.timed import Lap, lap
 from surveycnn.config import ImageConfig, MosaicConfig, SurveyConfig, load_config
 from surveycnn.paths import split_path
 from surveycnn.run.cluster import n_cores
@@ -55,23 +55,20 @@ def bare_copy(image: ImageConfig, target: Path, core_px: int) -> None:
     zarr.create_array(target, data=pixels, overwrite=True, **shape)
 
 
-def seconds_of(function: Callable[[int], object], n_bands: int, n_threads: int) -> tuple[float, float]:
-    """Wall-clock and CPU seconds of a call for each band."""
-    started, cpu = time.perf_counter(), time.process_time()
+def lap_of_bands(function: Callable[[int], object], n_bands: int, n_threads: int) -> Lap:
+    """Time of a call for each band."""
     with ThreadPoolExecutor(n_threads) as pool:
-        list(pool.map(function, range(n_bands)))
-    return time.perf_counter() - started, time.process_time() - cpu
+        return lap(lambda: list(pool.map(function, range(n_bands))))[0]
 
 
-def measure(config: SurveyConfig, n_threads: int, folder: Path) -> list[tuple[float, float]]:
-    """Wall-clock and CPU seconds of our ingest and of the bare copy of one mosaic."""
+def measure(config: SurveyConfig, n_threads: int, folder: Path) -> list[Lap]:
+    """Times of our ingest and of the bare copy of one mosaic."""
     mosaic, core_px = config.mosaics[0], config.tiling.core_px
     store = folder / "ours.zarr"
     create_store(mosaic, store, core_px)
-    ours = seconds_of(lambda index: ingest_band(str(store), mosaic.images[index], index, core_px), len(mosaic.images), n_threads)
-    bare = seconds_of(
-        lambda index: bare_copy(mosaic.images[index], folder / f"{index}.zarr", core_px), len(mosaic.images), n_threads
-    )
+    images, names = mosaic.images, [folder / f"{band}.zarr" for band in mosaic.bands]
+    ours = lap_of_bands(lambda k: ingest_band(str(store), images[k], k, core_px), len(images), n_threads)
+    bare = lap_of_bands(lambda k: bare_copy(images[k], names[k], core_px), len(images), n_threads)
     for path in folder.iterdir():
         shutil.rmtree(path)
     return [ours, bare]

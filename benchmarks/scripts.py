@@ -26,7 +26,7 @@ from scipy.stats import spearmanr
 
 from benchmarks.environment import environment, table
 from benchmarks.mosaics import mosaic_of_size
-from benchmarks.timed import SMALL_PX, run_timed, start_up
+from benchmarks.timed import SMALL_PX, lap, run_timed, start_up
 from surveycnn.config import SurveyConfig, load_config
 from surveycnn.run.cluster import n_cores
 
@@ -42,7 +42,8 @@ class Side:
 
     def __init__(self, name: str, config: SurveyConfig, small: SurveyConfig, folder: Path, n_naive: int):
         self.name, self._folder, self._n_naive = name, folder, n_naive
-        self.runs: list[tuple[float, int]] = []
+        self.runs: list[tuple[float, float, int]] = []
+        """Seconds, CPU seconds, sources."""
         self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
         folder.mkdir()
         self._pool.submit(_prepare, name, config, small, folder).result()
@@ -58,7 +59,12 @@ class Side:
     @property
     def rate(self) -> float:
         """Sources per second, the median."""
-        return median(n / seconds for seconds, n in self.runs)
+        return median(n / seconds for seconds, _, n in self.runs)
+
+    @property
+    def cpu_ms(self) -> float:
+        """CPU milliseconds per source, the median."""
+        return median(1e3 * cpu / n for _, cpu, n in self.runs)
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -79,20 +85,18 @@ def _prepare(name: str, config: SurveyConfig, small: SurveyConfig, folder: Path)
         naive_script.run(images, _here["model"], folder / "small.fits", 2, folder / "small_naive.fits")
 
 
-def _once(name: str, folder: Path, sources: Path, n_naive: int) -> tuple[float, int]:
-    from benchmarks.bare import timed
-
+def _once(name: str, folder: Path, sources: Path, n_naive: int) -> tuple[float, float, int]:
     config, output = _here["config"], folder / "scores.fits"
     if name == "ours":
         survey = run_timed(config)
         survey.rows()["x", "y", "lens_score"].write(output, overwrite=True)
-        return survey.seconds, survey.n_sources
+        return survey.seconds, survey.cpu, survey.n_sources
     from benchmarks.careful_script import images_of
 
     images, model, script = images_of(config), _here["model"], _here["script"]
-    if name == "careful":
-        return timed(lambda: script.run(images, model, output))
-    return timed(lambda: script.run(images, model, sources, n_naive, output))
+    more = () if name == "careful" else (sources, n_naive)
+    taken, n_sources = lap(lambda: script.run(images, model, *more, output))
+    return *taken, n_sources
 
 
 def agreement(ours: Table, theirs: Table) -> tuple[int, float, float]:
@@ -113,11 +117,12 @@ def print_sides(sides: dict[str, Side]) -> None:
     """The table."""
     ours, rows = Table.read(sides["ours"].catalog), []
     for name, side in sides.items():
-        seconds, n = median(seconds for seconds, _ in side.runs), side.runs[-1][1]
+        seconds, n = median(seconds for seconds, _, _ in side.runs), side.runs[-1][-1]
         n_matched, *ranks = agreement(ours, Table.read(side.catalog))
-        cells = [f"{seconds:.1f}", f"{side.rate:.1f}", f"{sides['ours'].rate / side.rate:.2f}"]
+        cells = [f"{seconds:.1f}", f"{side.rate:.1f}", f"{sides['ours'].rate / side.rate:.2f}", f"{side.cpu_ms:.2f}"]
         rows.append([name, n, *cells, n_matched, *(f"{value:.4f}" for value in ranks)])
-    header = ["side", "sources", "s", "sources/s", "ours over it", "within 1 px", "Spearman of scores", "where pixels agree"]
+    header = ["side", "sources", "s", "sources/s", "ours over it", "CPU ms/source", "within 1 px"]
+    header += ["Spearman of scores", "where pixels agree"]
     print(table(header, rows), flush=True)
 
 

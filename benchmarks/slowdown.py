@@ -32,7 +32,7 @@ from scipy.stats import rankdata, spearmanr
 
 from benchmarks.environment import environment, table
 from benchmarks.mosaics import mosaic_of_size
-from benchmarks.timed import Timed, run_timed, running_cluster, stage_lines, start_up
+from benchmarks.timed import Lap, Parts, Timed, run_timed, running_cluster, stage_lines, start_up
 from surveycnn.config import SurveyConfig, load_config
 from surveycnn.models.package import find_card
 from surveycnn.run.cluster import n_cores
@@ -48,18 +48,24 @@ class Measured:
     start_up: float
     """Seconds from the start of the process to the end of the survey of the small mosaic."""
     surveys: list[Timed]
-    bare: list[dict[str, dict[int, float]]]
-    """Seconds by part and number of threads, of each repeat."""
+    bare: list[Parts]
+    """Of each repeat."""
 
     @property
-    def sums(self) -> list[float]:
-        """Seconds of the bare parts together, each with the threads that suit it best."""
-        return [sum(min(seconds.values()) for seconds in parts.values()) for parts in self.bare]
+    def sums(self) -> list[Lap]:
+        """The bare parts together, each with the threads that suit it best, of each repeat."""
+        taken = [[min(by_threads.values()) for by_threads in parts.values()] for parts in self.bare]
+        return [Lap(*map(sum, zip(*laps, strict=True))) for laps in taken]
 
     @property
     def ratios(self) -> list[float]:
         """End to end over the sum of the bare parts, of each repeat."""
-        return [survey.seconds / total for survey, total in zip(self.surveys, self.sums, strict=True)]
+        return [survey.seconds / total.seconds for survey, total in zip(self.surveys, self.sums, strict=True)]
+
+    @property
+    def cpu_ratio(self) -> float:
+        """The same of CPU seconds, the median."""
+        return median(survey.cpu / total.cpu for survey, total in zip(self.surveys, self.sums, strict=True))
 
     @property
     def rate(self) -> float:
@@ -73,7 +79,7 @@ class EngineProcess:
     def __init__(self, path: Path, overrides: Sequence[str], engine: str, cluster: str, folder: Path):
         self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
         self._ready = self._pool.submit(_prepare, str(path), list(overrides), engine, cluster, folder).result()
-        self._pairs: list[tuple[Timed, dict[str, dict[int, float]]]] = []
+        self._pairs: list[tuple[Timed, Parts]] = []
 
     def once(self) -> None:
         """Run the survey and the bare parts."""
@@ -103,7 +109,7 @@ def _prepare(path: str, overrides: list[str], engine: str, cluster: str, folder:
     return time.time() - psutil.Process().create_time()
 
 
-def _once() -> tuple[Timed, dict[str, dict[int, float]]]:
+def _once() -> tuple[Timed, Parts]:
     from benchmarks.bare import bare_parts, load_predictors
 
     config = _here["config"]
@@ -117,19 +123,25 @@ def _finish() -> None:
 
 
 def parts_table(found: Measured) -> str:
-    """Seconds of the parts (median over the repeats) and their sum, beside end to end."""
+    """Times of the parts (medians over the repeats) and their sum, beside end to end."""
     n_threads, rows = n_cores(), []
-    taken_sum = median(found.sums)
-    for part in found.bare[0]:
-        by_threads = [
-            median(parts[part][n] for parts in found.bare) if n in found.bare[0][part] else None for n in (1, n_threads)
-        ]
-        taken = median(min(parts[part].values()) for parts in found.bare)
-        rows.append([part, *("" if s is None else f"{s:.2f}" for s in by_threads), f"{taken:.2f}", f"{taken / taken_sum:.0%}"])
-    rows.append(["sum of the bare parts", "", "", f"{taken_sum:.2f}", "100%"])
-    total = median(survey.seconds for survey in found.surveys)
-    rows.append(["end to end", "", "", f"{total:.2f}", f"{total / taken_sum:.0%}"])
-    return table(["part", "s, 1 thread", f"s, {n_threads} threads", "s, taken", "share"], rows)
+    total = _median(found.sums)
+    for part, first in found.bare[0].items():
+        by_threads = {n: _median([parts[part][n] for parts in found.bare]).seconds for n in first}
+        cells = [f"{by_threads[n]:.2f}" if n in by_threads else "" for n in (1, n_threads)]
+        rows.append([part, *cells, *_cells(_median([min(parts[part].values()) for parts in found.bare]), total)])
+    whole = _median([Lap(survey.seconds, survey.cpu) for survey in found.surveys])
+    rows += [["sum of the bare parts", "", "", *_cells(total, total)], ["end to end", "", "", *_cells(whole, total)]]
+    return table(["part", "s, 1 thread", f"s, {n_threads} threads", "s, taken", "share", "CPU s", "share of CPU"], rows)
+
+
+def _median(laps: Sequence[Lap]) -> Lap:
+    return Lap(*map(median, zip(*laps, strict=True)))
+
+
+def _cells(taken: Lap, total: Lap) -> list[str]:
+    shares = [f"{part / whole:.0%}" for part, whole in zip(taken, total, strict=True)]
+    return [f"{taken.seconds:.2f}", shares[0], f"{taken.cpu:.2f}", shares[1]]
 
 
 def rank_agreement(scores: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
@@ -164,9 +176,9 @@ def print_engines(found: dict[str, Measured], columns: Sequence[str]) -> None:
         rates = [f"{measured.rate:.1f}", f"{measured.rate / found[last].rate:.2f}"]
         agreement = compare(measured.surveys[-1].rows(), reference, columns)
         ratios = f"{median(measured.ratios):.3f} ({', '.join(f'{ratio:.3f}' for ratio in measured.ratios)})"
-        rows.append([engine, f"{measured.start_up:.1f}", *rates, ratios, *agreement])
-    header = ["engine", "start-up s", "sources/s", f"over {last}", "end to end / bare", "Spearman", f"AUC of its top {TOP:.0%}"]
-    print(table([*header[:5], f"{header[5]} with {last}", header[6]], rows), flush=True)
+        rows.append([engine, f"{measured.start_up:.1f}", *rates, ratios, f"{measured.cpu_ratio:.3f}", *agreement])
+    header = ["engine", "start-up s", "sources/s", f"over {last}", "end to end / bare", "of CPU"]
+    print(table([*header, f"Spearman with {last}", f"AUC of its top {TOP:.0%}"], rows), flush=True)
 
 
 def run(config: SurveyConfig, path: Path, overrides: list[str], arguments: argparse.Namespace, folder: Path) -> None:

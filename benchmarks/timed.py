@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from astropy.table import Table
 
@@ -18,6 +19,26 @@ from surveycnn.run.survey import run_survey
 STAGES = ("plan", "ingest", "infer", "publish")
 SMALL_PX = 512
 """Side of the mosaic whose survey loads all that a longer one needs."""
+
+
+class Lap(NamedTuple):
+    """How long something took."""
+
+    seconds: float
+    """By the clock on the wall."""
+    cpu: float
+    """Of all threads of this process: what is left of the comparison on a busy machine."""
+
+
+Parts = dict[str, dict[int, Lap]]
+"""Times by part and number of threads."""
+
+
+def lap(function: Callable[[], Any]) -> tuple[Lap, Any]:
+    """How long a call took, and what it gave."""
+    started, cpu = time.perf_counter(), time.process_time()
+    result = function()
+    return Lap(time.perf_counter() - started, time.process_time() - cpu), result
 
 
 class Marks:
@@ -58,6 +79,8 @@ class Timed:
 
     seconds: float
     """From the call to the published catalog."""
+    cpu: float
+    """CPU seconds of this process: those of the survey, but for the workers of a Dask cluster."""
     stages: dict[str, float]
     """Seconds of each of :data:`STAGES`; their sum is `seconds`."""
     steps: dict[str, float]
@@ -81,11 +104,10 @@ class Timed:
 def run_timed(config: SurveyConfig) -> Timed:
     """Run a survey anew."""
     marks = Marks()
-    result = run_survey(config, fresh=True, progress=marks)
-    ended = time.perf_counter()
+    taken, result = lap(lambda: run_survey(config, fresh=True, progress=marks))
     steps = {step: float(value) for step, value in result.status.seconds.items()}
-    catalog = result.output / "catalog.fits"
-    return Timed(ended - marks.started, marks.spans(ended), steps, result.n_sources, catalog)
+    stages = marks.spans(marks.started + taken.seconds)
+    return Timed(taken.seconds, taken.cpu, stages, steps, result.n_sources, result.output / "catalog.fits")
 
 
 def start_up(config: SurveyConfig, folder: Path) -> Timed:

@@ -13,7 +13,7 @@ from benchmarks.environment import environment, table
 from benchmarks.hyrax_twin import twin_weights
 from benchmarks.mosaics import mosaic_of_size, write_repeated
 from benchmarks.predict_engine import PredictEngine
-from benchmarks.timed import STAGES, Marks, Timed
+from benchmarks.timed import STAGES, Lap, Marks, Timed
 from surveycnn.config import load_config
 from surveycnn.models.package import load_package, package_folder, read_golden
 
@@ -39,7 +39,7 @@ def rows(small_run):
 
 
 def timed(seconds=2.0, n_sources=10, catalog=Path("catalog.fits")):
-    return Timed(seconds, dict.fromkeys(STAGES, seconds / 4), {"read": 0.5}, n_sources, catalog)
+    return Timed(seconds, 2 * seconds, dict.fromkeys(STAGES, seconds / 4), {"read": 0.5}, n_sources, catalog)
 
 
 def test_environment_and_table():
@@ -91,7 +91,7 @@ def test_bare_parts__same_scores_from_the_engine_and_from_predict(config, lens, 
     (predictor,) = bare.load_predictors(config)
     parts = bare.bare_parts(config, [predictor], rows[:20])
     assert [name.split(",")[0] for name in parts] == [bare.READ, bare.BACKGROUND, bare.EXTRACTION, "forward pass of lens"]
-    assert all(seconds > 0 for by_threads in parts.values() for seconds in by_threads.values())
+    assert all(taken.seconds > 0 for by_threads in parts.values() for taken in by_threads.values())
     image, scale = bare.to_flux(config, [bare.read_array(image) for image in config.mosaics[0].images])
     (batch,) = bare.batches_of(predictor, ["g", "r", "i", "z"], image, scale, rows[:6])
     assert batch[0].shape == (8, 64, 64, 3) and not batch[0][6:].any()
@@ -101,10 +101,11 @@ def test_bare_parts__same_scores_from_the_engine_and_from_predict(config, lens, 
 
 
 def test_slowdown__tables(config, rows):
-    parts = {bare.READ: {1: 1.0, 2: 0.5}, "forward pass": {2: 1.0}}
+    parts = {bare.READ: {1: Lap(1.0, 1.0), 2: Lap(0.5, 0.75)}, "forward pass": {2: Lap(1.0, 2.25)}}
     measured = slowdown.Measured(9.0, [timed(1.5), timed(3.0)], [parts, parts])
-    assert measured.sums == [1.5, 1.5] and measured.ratios == [1.0, 2.0] and measured.rate == pytest.approx(5)
-    assert "| end to end |  |  | 2.25 | 150% |" in slowdown.parts_table(measured)
+    assert measured.sums == [(1.5, 3.0), (1.5, 3.0)] and measured.ratios == [1.0, 2.0]
+    assert measured.rate == pytest.approx(5) and measured.cpu_ratio == 1.5
+    assert "| end to end |  |  | 2.25 | 150% | 4.50 | 150% |" in slowdown.parts_table(measured)
     assert slowdown.score_columns(config) == ["lens_logit"]
     assert slowdown.compare(rows, rows, ["lens_score"]) == ["1.000000", "1.000000"]
     assert slowdown.compare(rows[1:], rows, ["lens_score"])[0] == f"{len(rows) - 1} sources, not {len(rows)}"
