@@ -125,10 +125,9 @@ def window_pixels(grid: TileGrid) -> int:
 
 
 def band_pixels(plan: Plan) -> Iterator[int]:
-    """Pixels of each image that is read, in the order of the plan."""
+    """Pixels of each band in the chunk store, in the order of the plan."""
     for mosaic in plan.mosaics:
-        for grid in mosaic.inputs.grids or [None] * len(mosaic.inputs.bands):
-            yield grid.ny * grid.nx if grid else mosaic.inputs.ny * mosaic.inputs.nx
+        yield from [mosaic.inputs.ny * mosaic.inputs.nx] * len(mosaic.inputs.bands)
 
 
 def _ingest_seconds(plan: Plan, rates: Rates, n_slots: int) -> float:

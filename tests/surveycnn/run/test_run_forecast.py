@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.io import fits
+from small_sky import ZEROPOINT, small_wcs, write_small_sky
 
 from surveycnn.cli import main
 from surveycnn.commands.overview import plan_text
@@ -17,7 +18,7 @@ from surveycnn.run.forecast import window_pixels
 from surveycnn.run.plan import make_plan
 from surveycnn.run.sample import SampleWindow, sample_config, sample_windows
 from surveycnn.sky.tiling import TileGrid
-from surveycnn.sky.wcs import sky_positions, wcs_from_text
+from surveycnn.sky.wcs import pixel_positions, sky_positions, wcs_from_text
 
 STAGES = ("start_up", "ingest", "infer", "publish")
 
@@ -98,3 +99,19 @@ def test_sample_windows__lie_apart_in_a_large_mosaic():
 def test_window_pixels__is_the_sum_over_tiles():
     grid = TileGrid("m", 700, 500, 256, 96)
     assert window_pixels(grid) == sum((t.oy1 - t.oy0) * (t.ox1 - t.ox0) for t in grid)
+
+
+def test_sample_config__cuts_a_band_on_its_own_grid(tmp_path):
+    rng = np.random.default_rng(4)
+    write_small_sky(tmp_path, ny=448, nx=512, rng=rng)
+    header = small_wcs(300, 340, pixel_scale=0.3).to_header()
+    header["MAGZP"] = ZEROPOINT
+    fits.writeto(tmp_path / "z.fits", rng.normal(50, 1, (300, 340)).astype("f4"), header, overwrite=True)
+    plan = make_plan(load_config(tmp_path / "survey.yaml", ["models=lens"]))
+    config = sample_config(plan, plan.mosaics[0], [SampleWindow(96, 352, 128, 384)], tmp_path)
+    cut = make_plan(config).mosaics[0].inputs
+    (grid,) = (grid for grid in cut.grids if grid)
+    assert 170 < grid.ny < 300 and 170 < grid.nx < 300
+    corners = np.array([0, 0, 255, 255]), np.array([0, 255, 0, 255])
+    x, y = pixel_positions(wcs_from_text(grid.wcs_header), *sky_positions(wcs_from_text(cut.wcs_header), *corners))
+    assert x.min() >= 0 and y.min() >= 0 and x.max() <= grid.nx - 1 and y.max() <= grid.ny - 1
