@@ -8,10 +8,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from surveycnn.errors import ModelError
 from surveycnn.inference import engines
 from surveycnn.inference.cascade import BATCH_SHARE, CascadePredictor
 from surveycnn.inference.choice import EngineChoice, engine_candidates, stamps_per_s
+from surveycnn.inference.heads import columns_of
 from surveycnn.inference.predictor import Predictor
 from surveycnn.models.backend import keras_backend
 from surveycnn.models.card import Card
@@ -19,7 +22,6 @@ from surveycnn.models.package import (
     FIRST_GOLDEN_FILE,
     FIRST_STAGE_FILE,
     GOLDEN_FILE,
-    Golden,
     checked_card,
     first_stage_card,
     golden_difference,
@@ -33,6 +35,8 @@ from surveycnn.models.package_files import MODEL_FILE
 
 GOLDEN_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02}
 """Allowed difference of an engine's raw outputs from the golden ones, by the precision of its arithmetic."""
+COLUMN_TOLERANCE = {"bfloat16": 0.03, "float16": 0.01}
+"""Allowed difference of a calibrated column, relative where the column is above 1: of a probability it is absolute."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def load_model(
     precision
         ``auto`` is float32 everywhere, so that machines agree; ``bfloat16`` is faster with OpenVINO on CPUs that have it.
     batch_size
-        Stamps per forward pass, ``auto`` is 64 on a CPU and 512 on a GPU. Stamps are padded to it.
+        Stamps per forward pass, ``auto`` is 16 on a CPU and 512 on a GPU. Stamps are padded to it.
     n_threads
         CPU threads of the engine; None takes all cores that the process may use.
     cascade
@@ -150,18 +154,36 @@ def bare_rate(predictor: Predictor, folder: str | Path) -> float:
 
 
 def check_golden(predictor: Predictor, folder: str | Path) -> None:
-    """Raise ModelError unless `predictor` gives the golden outputs of the package in `folder`, scaling included."""
-    _check_outputs(predictor, folder, read_golden(folder, predictor.card), GOLDEN_FILE)
+    """Raise ModelError unless `predictor` gives the golden outputs of the package in `folder`, scaling included.
 
-
-def _check_outputs(predictor: Predictor, folder: str | Path, golden: Golden, name: str) -> None:
-    difference = golden_difference(predictor.predict_raw(golden.stamps, *golden.fluxes), golden.raw)
-    allowed = GOLDEN_TOLERANCE[predictor.engine.precision]
+    Below float32 the calibrated columns are held as well, and the order of the examples by logit or redshift.
+    """
+    golden = read_golden(folder, predictor.card)
+    raw = predictor.predict_raw(golden.stamps, *golden.fluxes)
+    kind, precision = predictor.engine.kind, predictor.engine.precision
+    difference, allowed = golden_difference(raw, golden.raw), GOLDEN_TOLERANCE[precision]
+    finding = ""
     if difference > allowed:
-        raise ModelError(
-            f"model package {str(folder)!r} is refused: the engine {predictor.engine.kind!r} gives outputs that differ from "
-            f"{name} by {difference:.2g}, allowed are {allowed:.2g}"
-        )
+        finding = f"outputs that differ from {GOLDEN_FILE} by {difference:.2g}, allowed are {allowed:.2g}"
+    elif precision != "float32":
+        finding = _column_finding(predictor.card, raw, golden.raw, COLUMN_TOLERANCE[precision])
+    if finding:
+        advice = "" if precision == "float32" else f" in {precision}: use float32"
+        raise ModelError(f"model package {str(folder)!r} is refused: the engine {kind!r} gives {finding}{advice}")
+
+
+def _column_finding(card: Card, raw: np.ndarray, golden_raw: np.ndarray, allowed: float) -> str:
+    """The first column that `raw` moves too far or ranks otherwise, empty where there is none."""
+    found, golden = columns_of(card, raw), columns_of(card, golden_raw)
+    for name, expected in golden.items():
+        difference = golden_difference(found[name], expected)
+        if expected.ndim == 1 and not name.endswith("_logit") and difference > allowed:
+            return f"a column {name!r} that differs from that of {GOLDEN_FILE} by {difference:.2g}, allowed are {allowed:.2g},"
+        if name.endswith("_logit") or name == "z_phot":
+            steps, own_steps = (np.subtract.outer(values, values) for values in (expected, found[name]))
+            if ((steps > allowed) & (own_steps <= 0)).any():
+                return f"another order of the examples by {name!r} than {GOLDEN_FILE}"
+    return ""
 
 
 def _keras_model(folder: Path, n_threads: int | None) -> Any:

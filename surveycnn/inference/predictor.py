@@ -25,7 +25,7 @@ from surveycnn.schema import Schema
 from surveycnn.sources.stamp_photometry import stamp_photometry
 
 _DEVICE = threading.Lock()
-"""One batch at a time in a process: an engine uses all cores, or the one GPU, that the process has."""
+"""One batch at a time in a process, but for engines that can be shared: the others use all cores, or the one GPU, that it has."""
 
 Step = Callable[[str], AbstractContextManager[Any]]
 """Gives a context manager to put around a named step, for who wants to time it."""
@@ -194,7 +194,7 @@ class Predictor:
             some = slice(start, min(start + engine.batch_size, len(stamps)))
             inputs = stamps.inputs(some, engine.batch_size, self._others(some, engine.batch_size, flux, flux_err))
             try:
-                with _DEVICE, step("forward"):
+                with nullcontext() if getattr(engine, "shared", False) else _DEVICE, step("forward"):
                     raw = stamps.call(engine, inputs)
             except engines.OutOfDeviceMemory as error:
                 self._halve(engine, error)

@@ -15,11 +15,12 @@ import xarray as xr
 from surveycnn.catalogs.coverage import empty_windows
 from surveycnn.catalogs.tables import dataset_to_arrow
 from surveycnn.config import EngineConfig, ImageConfig
+from surveycnn.inference.at_work import at_work
 from surveycnn.run.given_sources import read_sources_of_tile
 from surveycnn.run.plan import ModelUse, MosaicPlan, Plan, WorkUnit
 from surveycnn.run.scoring import TileModel
 from surveycnn.run.store import TileRecord, WorkStore
-from surveycnn.run.tile import DetectionSettings, process_tile
+from surveycnn.run.tile import DetectionMaps, DetectionSettings, process_tile
 from surveycnn.run.widen import open_tile
 from surveycnn.run.worker import LoadModels, ModelKey, predictor_for
 from surveycnn.sky.chunks import ChunkStore
@@ -90,7 +91,8 @@ class RunTile:
 
     def __call__(self, unit: WorkUnit) -> TileReport:
         store, clock = WorkStore(Path(self.work_dir)), StepClock()
-        rows, empty = self.rows(unit.tile, clock)
+        with at_work():
+            rows, empty = self.rows(unit.tile, clock)
         started = time.perf_counter()
         record = TileRecord(rows.sizes["source"], clock.seconds, empty)
         store.write_tile(unit.tile, unit.unit_id, dataset_to_arrow(rows), record)
@@ -104,7 +106,7 @@ class RunTile:
             chunks = ChunkStore.open(store.chunk_path(tile.mosaic))
             wide, window, maps = stack.enter_context(open_tile(chunks, tile, self.detection, clock))
             rows = process_tile(wide, window, self.tile_models, self.detection, clock, given, maps)
-            return rows, empty_parts(tile, window, self.detection.bands)
+            return rows, empty_parts(tile, window, maps)
 
     def tile_models(self) -> list[TileModel]:
         """The models, loaded, with the bands that each is given."""
@@ -121,11 +123,11 @@ class RunTile:
         return LoadModels(keys, self.engine, self.engine_threads, WorkStore(Path(self.work_dir)).engine_path)
 
 
-def empty_parts(tile: Tile, window: Window, bands: tuple[str, ...]) -> list[tuple[int, int, int, int]]:
-    """Blocks of the core of `tile` without data in any of `bands`: (y0, y1, x0, x1) in mosaic pixels."""
+def empty_parts(tile: Tile, window: Window, maps: DetectionMaps) -> list[tuple[int, int, int, int]]:
+    """Blocks of the core of `tile` without data in any band of the detection: (y0, y1, x0, x1) in mosaic pixels."""
     rows = slice(tile.y0 - window.y0, tile.y1 - window.y0)
     cols = slice(tile.x0 - window.x0, tile.x1 - window.x0)
-    has_data = np.isfinite(window.image[window.band_indices(bands), rows, cols]).any(axis=0)
+    has_data = ~maps.mask[rows, cols]
     ny, nx = has_data.shape
     starts = (np.arange(0, ny, COVERAGE_BLOCK_PX), np.arange(0, nx, COVERAGE_BLOCK_PX))
     blocks = np.logical_or.reduceat(np.logical_or.reduceat(has_data, starts[0], axis=0), starts[1], axis=1)

@@ -17,7 +17,7 @@ from surveycnn.run.plan import make_plan
 from surveycnn.run.scoring import magnitudes
 from surveycnn.run.stages import RunTile, empty_parts
 from surveycnn.run.store import WorkStore
-from surveycnn.run.tile import DetectionSettings, process_tile
+from surveycnn.run.tile import DetectionSettings, detection_maps, process_tile
 from surveycnn.sky.chunks import ChunkStore
 
 
@@ -81,13 +81,12 @@ def test_process_tile__flags_sources_unlike_a_models_training_set(parts):
 
 
 def test_empty_parts__finds_blocks_without_data(parts):
-    tile, window, _, _ = parts
-    assert empty_parts(tile, window, ("r",)) == []
+    tile, window, _, settings = parts
+    assert empty_parts(tile, window, detection_maps(window, settings)) == []
     image = window.image.copy()
     image[:, 64 - window.y0 : 128 - window.y0, 256 - window.x0 : 320 - window.x0] = np.nan
-    from dataclasses import replace
-
-    assert empty_parts(tile, replace(window, image=image), ("g", "r")) == [(64, 128, 256, 320)]
+    maps = detection_maps(replace(window, image=image), settings)
+    assert empty_parts(tile, window, maps) == [(64, 128, 256, 320)]
 
 
 @given(st.floats(1e-3, 1e12))
