@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 from surveycnn.catalogs import columns  # noqa: E402
 from surveycnn.catalogs.flags import FLAGS  # noqa: E402
+from surveycnn.models.card import Cascade  # noqa: E402
 from surveycnn.models.package import find_card  # noqa: E402
 from surveycnn.schema import Variable  # noqa: E402
 
@@ -63,12 +64,24 @@ def models_page() -> str:
         shape = f"{' '.join(card.bands)} at {card.pixel_scale} arcsec, {card.stamp_px} x {card.stamp_px} px"
         parts.append(f"{shape}, {card.n_weights:,} weights{cost}. Made by:\n")
         parts.append(f"    {card.training.command}\n")
+        if card.cascade is not None:
+            parts.append(cascade_text(card.cascade))
         parts.append("| metric | value | interval | n | definition |\n|---|---|---|---|---|")
         for key, metric in card.metrics.items():
             interval = f"{metric.interval[0]:.4g} to {metric.interval[1]:.4g}" if metric.interval else ""
             parts.append(f"| {key} | {metric.value:.4g} | {interval} | {metric.n} | {metric.definition} |")
         parts.append("")
     return "\n".join(parts)
+
+
+def cascade_text(cascade: Cascade) -> str:
+    """What the first stage of a model is and costs."""
+    return (
+        f"A first stage of {cascade.n_weights:,} weights and {cascade.flops / 1e9:.3f} GFLOP a stamp can stand before it: "
+        f"{cascade.passed:.1%} of a survey's objects go on to the network, {cascade.lost:.1%} of the lenses that it would rank "
+        f"above all but ten negatives do not; the metrics `cascade_...` are those of both together. It is "
+        f"{'on' if cascade.enabled else 'off'} (`cascade.enabled` in the card). Made by:\n\n    {cascade.command}\n"
+    )
 
 
 def columns_page() -> str:

@@ -59,22 +59,32 @@ class Finder(Protocol):
 
 
 class ModelFinder:
-    """A lens model package through the predictor that users get."""
+    """A lens model package through the predictor that users get.
+
+    Parameters
+    ----------
+    cascade
+        Whether its first stage stands before its network.
+    """
 
     published: Any = None
     reference = "this package"
     n_train: int | None
     n_passes: int | None
 
-    def __init__(self, name_or_path: str):
+    def __init__(self, name_or_path: str, cascade: bool = False):
         folder = package_folder(name_or_path)
-        self._predictor: Predictor = load_model(name_or_path)
+        self._predictor: Predictor = load_model(name_or_path, cascade=cascade)
         card = self._predictor.card
         assert card.prior is not None  # a lens card has one
         self.name, self.prior, self.n_train = "surveycnn", card.prior.training, card.training.n
         self.n_passes = card.training.epochs or None
         self.title = f"surveycnn {card.name} {card.version}, {card.n_weights:,} weights"
         self.key = digest_of_files([folder / CARD_FILE])
+        if cascade and card.cascade is not None:
+            self.name += "-cascade"
+            self.title += f", behind a first stage of {card.cascade.n_weights:,} that lets {card.cascade.passed:.1%} pass"
+            self.key += " cascade"
 
     def score(self, stamps: np.ndarray) -> Scores:
         found = self._predictor.predict(stamps)

@@ -98,10 +98,12 @@ def _opened(spec: SetSpec, config: ChallengeConfig, log: Log) -> LabelledStamps:
 
 
 def _finders(config: ChallengeConfig, log: Log) -> Iterator[Finder]:
-    """Our model, then each method as soon as it is trained."""
+    """Our model, again behind its first stage where it has one, then each method as soon as it is trained."""
     from surveycnn.challenge.zoo import METHODS
 
     yield ModelFinder(config.model)
+    if find_card(config.model).cascade is not None:
+        yield ModelFinder(config.model, cascade=True)
     names = list(METHODS) if config.methods is None else config.methods
     if not names:
         return

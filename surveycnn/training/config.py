@@ -46,6 +46,8 @@ class TrainConfig(Strict):
     """Epochs without a better validation loss after which a fit stops; None fits all of them."""
     precision: Literal["float32", "bfloat16"] | None = None
     """bfloat16 trains faster on CPUs and GPUs that compute in it; the package computes in float32."""
+    first_stage_of: str | None = None
+    """Lens model, shipped or the path of a package, that is given the first stage of a cascade instead of being trained."""
     n_workers: int = Field(default=2, ge=1)
     """Processes that simulate."""
 

@@ -9,8 +9,16 @@ from surveycnn.errors import ConfigError
 from surveycnn.models.card import Task
 
 TASKS = ("lens", "morphology", "merger", "photoz")
-_LIMITED = (("mosaics", ("lens", "merger")), ("n_hard", ("lens",)), ("n_disks", ("morphology",)), ("selected", ("photoz",)))
+_LIMITED = (
+    ("mosaics", ("lens", "merger")),
+    ("n_hard", ("lens",)),
+    ("n_disks", ("morphology",)),
+    ("selected", ("photoz",)),
+    ("first_stage_of", ("lens",)),
+)
 """Settings that some tasks alone take."""
+_OF_NETWORK = ("members", "views")
+"""Settings of a network that is trained."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,8 @@ class Plan:
     """Epochs without a better validation loss after which a fit stops; its best epoch counts."""
     precision: Literal["float32", "bfloat16"] | None = None
     """Arithmetic of the training; what is saved computes in float32."""
+    first_stage_of: str | None = None
+    """Lens model, shipped or the path of a package, that is given the first stage of a cascade; its network is not trained."""
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -56,6 +66,9 @@ class Plan:
             if getattr(self, key) is not None and self.task not in tasks:
                 known = " and ".join(f"'{task}'" for task in tasks)
                 raise ConfigError(f"{key} can be set for {known} alone, not for {self.task!r}: leave it out")
+        for key in _OF_NETWORK if self.first_stage_of is not None else ():
+            if getattr(self, key) is not None:
+                raise ConfigError(f"{key} is set beside first_stage_of, which trains no network of that kind: leave it out")
 
     @property
     def command(self) -> str:

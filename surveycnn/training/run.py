@@ -9,6 +9,7 @@ from typing import Protocol
 
 from surveycnn.models.card import Metric
 from surveycnn.training.config import TrainConfig
+from surveycnn.training.first_stage import train_first_stage
 from surveycnn.training.fit import train
 
 
@@ -43,8 +44,8 @@ def run_train(config: TrainConfig, *, fresh: bool = False, progress: Messages | 
         Simulate and fit from nothing.
     """
     if fresh:
-        _forget(Path(config.work_dir), ("stamps/*-seed*-n*", f"fit-{config.task}-*"))
-    card = train(
+        _forget(Path(config.work_dir), ("stamps/*-seed*-n*", f"fit-{config.task}-*", "fit-first-stage-*"))
+    card = (train if config.first_stage_of is None else train_first_stage)(
         config.plan,
         config.output_path,
         work_dir=Path(config.work_dir),

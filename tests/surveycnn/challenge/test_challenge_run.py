@@ -14,6 +14,8 @@ from surveycnn.challenge.config import ChallengeConfig
 from surveycnn.challenge.run import run_challenge
 from surveycnn.cli import main
 from surveycnn.errors import ConfigError, ModelError
+from surveycnn.models.card import write_card
+from surveycnn.models.package import find_card, package_folder
 
 SMALL = {"n_challenge": 66, "n_hard": 24, "n_population": 16, "n_train": 24, "n_valid": 24, "n_workers": 1}
 
@@ -44,10 +46,18 @@ def config(stamps, tmp_path):
     return ChallengeConfig(**SMALL, output=str(tmp_path / "out"), work_dir=str(work))
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Path:
+    """The shipped model without its first stage."""
+    folder = shutil.copytree(package_folder("lens"), tmp_path_factory.mktemp("alone") / "lens")
+    write_card(folder, find_card("lens").model_copy(update={"cascade": None}))
+    return folder
+
+
 @pytest.fixture
-def short(config):
-    """The same on the two sets that are not shifted."""
-    return config.model_copy(update={"shifted": False})
+def short(config, alone):
+    """The same on the two sets that are not shifted, without a first stage."""
+    return config.model_copy(update={"shifted": False, "model": str(alone)})
 
 
 def without_paths(record: dict) -> dict:
@@ -62,12 +72,14 @@ def test_run_challenge__writes_record_tables_and_pictures(zoo, config):
     folder = Path(config.output)
     assert {path.name for path in folder.iterdir()} == {"challenge.json", "challenge.md", *plots.PICTURES}
     assert json.loads((folder / "challenge.json").read_text()) == done.record
-    assert list(done.record["finders"]) == ["surveycnn", "brightness", "nothing"]
+    assert list(done.record["finders"]) == ["surveycnn", "surveycnn-cascade", "brightness", "nothing"]
     for name, n in (("challenge", 66), ("hard", 24), ("challenge_shifted", 33), ("hard_shifted", 24), ("population", 16)):
         about = done.record["sets"][name]
         assert about["n"] == n == about["n_lenses"] + about["n_negatives"] == sum(about["kinds"].values())
-    ours = done.record["finders"]["surveycnn"]["sets"]
-    assert ours["challenge"]["metrics"]["auroc"]["value"] > 0.7, "the shipped model ranks lenses first"
+    ours, staged = (done.record["finders"][name] for name in ("surveycnn", "surveycnn-cascade"))
+    assert ours["sets"]["challenge"]["metrics"]["auroc"]["value"] > 0.7, "the shipped model ranks lenses first"
+    assert staged["sets"]["challenge"]["metrics"]["tpr0"] == ours["sets"]["challenge"]["metrics"]["tpr0"]
+    assert "behind a first stage of 212,721 that lets 2.1% pass" in staged["title"] and staged["sets"] != ours["sets"]
     assert done.record["finders"]["nothing"]["sets"]["hard"]["metrics"]["auroc"]["value"] == 0.5
     assert any(line.startswith("method brightness: fit on 24 stamps") for line in told.lines)
     assert "surveycnn" in done.summary() and "| **surveycnn** |" in (folder / "challenge.md").read_text()
