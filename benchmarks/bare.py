@@ -18,6 +18,7 @@ from astropy.table import Table
 
 from benchmarks.timed import Lap, Parts, lap
 from surveycnn.config import ImageConfig, SurveyConfig
+from surveycnn.inference.at_work import at_work
 from surveycnn.inference.load import load_model
 from surveycnn.inference.predictor import Predictor
 from surveycnn.inference.scaling import network_inputs
@@ -118,10 +119,9 @@ def batches_of(
     return found
 
 
-def forward_parts(
-    config: SurveyConfig, predictors: Sequence[Predictor], arrays: Sequence[np.ndarray], rows: Table
-) -> dict[str, Lap]:
-    """Times of each network's forward passes on the stamps of all sources in `rows`, engine calls alone."""
+def forward_parts(config: SurveyConfig, predictors: Sequence[Predictor], arrays: Sequence[np.ndarray], rows: Table) -> Parts:
+    """Times of each network's forward passes on the stamps of all sources in `rows`, engine calls alone: in turn on all
+    cores, and by as many threads as cores where the engine can be shared."""
     image, scale = to_flux(config, arrays)
     bands = [image.band for image in config.mosaics[0].images]
     names = [{ours: theirs for theirs, ours in config.bands.items()}.get(band, band) for band in bands]
@@ -130,8 +130,24 @@ def forward_parts(
         batches, engine = batches_of(predictor, names, image, scale, rows), predictor.engine
         engine(*batches[0])
         name = f"forward pass of {predictor.card.name}, {engine.kind} {engine.precision}"
-        found[name], _ = lap(lambda engine=engine, batches=batches: [engine(*batch) for batch in batches])
+        found[name] = {1: lap(lambda engine=engine, batches=batches: [engine(*batch) for batch in batches])[0]}
+        if getattr(engine, "shared", False):
+            found[name][n_cores()] = _shared(engine, batches)
     return found
+
+
+def _shared(engine: Any, batches: list[list[np.ndarray]]) -> Lap:
+    """Time of the calls of an engine that threads share."""
+
+    def call(some: list[list[np.ndarray]]) -> None:
+        with at_work():
+            for batch in some:
+                engine(*batch)
+
+    parts = [batches[k :: n_cores()] for k in range(n_cores())]
+    with ThreadPoolExecutor(n_cores()) as pool:
+        list(pool.map(call, [part[:1] for part in parts]))
+        return lap(lambda: list(pool.map(call, parts)))[0]
 
 
 def load_predictors(config: SurveyConfig) -> list[Predictor]:
@@ -141,11 +157,10 @@ def load_predictors(config: SurveyConfig) -> list[Predictor]:
 
 
 def bare_parts(config: SurveyConfig, predictors: Sequence[Predictor], rows: Table) -> Parts:
-    """Times of each part by the number of threads; the engine has all cores, and is listed under their number."""
+    """Times of each part by the number of threads that call; the engine has all cores either way."""
     found: Parts = {}
     for n_threads in sorted({1, n_cores()}):
         parts, arrays = pixel_parts(config, n_threads)
         for name, taken in parts.items():
             found.setdefault(name, {})[n_threads] = taken
-    forward = forward_parts(config, predictors, arrays, rows)
-    return found | {name: {n_cores(): taken} for name, taken in forward.items()}
+    return found | forward_parts(config, predictors, arrays, rows)
