@@ -57,7 +57,7 @@ def engine_candidates(kind: str, precision: str, batch_size: str | int) -> tuple
         batch_size = engines.GPU_BATCH if is_on_gpu else engines.CPU_BATCH
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ModelError(f"batch_size is {batch_size!r}, expected auto or a whole number from 1")
-    # never less than float32 by itself: catalogs made on different machines agree, and bfloat16 moves scores by up to 0.03
+    # never less than float32 by itself: catalogs of different machines agree, and bfloat16 moves scores by up to 0.06
     plain = EngineChoice(kind, "float32" if precision == "auto" else precision, batch_size)
     return (plain, replace(plain, xla=True)) if kind == "tensorflow" and is_on_gpu else (plain,)
 

@@ -22,6 +22,7 @@ from surveycnn.models.package import (
     FIRST_GOLDEN_FILE,
     FIRST_STAGE_FILE,
     GOLDEN_FILE,
+    Golden,
     checked_card,
     first_stage_card,
     golden_difference,
@@ -112,7 +113,8 @@ def load_fastest(
     if not found:
         raise errors[0]
     _, predictor, choice = max(found, key=lambda item: item[0])
-    return Loaded(predictor, replace(choice, batch_size=predictor.engine.batch_size), rates, folder)
+    fitting = predictor.engine.batch_size * (BATCH_SHARE if card.has_cascade else 1)
+    return Loaded(predictor, replace(choice, batch_size=min(choice.batch_size, fitting)), rates, folder)
 
 
 def _with_cascade(card: Card, cascade: bool | None) -> Card:
@@ -159,17 +161,24 @@ def check_golden(predictor: Predictor, folder: str | Path) -> None:
     Below float32 the calibrated columns are held as well, and the order of the examples by logit or redshift.
     """
     golden = read_golden(folder, predictor.card)
-    raw = predictor.predict_raw(golden.stamps, *golden.fluxes)
-    kind, precision = predictor.engine.kind, predictor.engine.precision
-    difference, allowed = golden_difference(raw, golden.raw), GOLDEN_TOLERANCE[precision]
-    finding = ""
-    if difference > allowed:
-        finding = f"outputs that differ from {GOLDEN_FILE} by {difference:.2g}, allowed are {allowed:.2g}"
-    elif precision != "float32":
+    raw = _check_outputs(predictor, folder, golden, GOLDEN_FILE)
+    precision = predictor.engine.precision
+    if precision != "float32":
         finding = _column_finding(predictor.card, raw, golden.raw, COLUMN_TOLERANCE[precision])
-    if finding:
-        advice = "" if precision == "float32" else f" in {precision}: use float32"
-        raise ModelError(f"model package {str(folder)!r} is refused: the engine {kind!r} gives {finding}{advice}")
+        if finding:
+            raise ModelError(f"model package {str(folder)!r} is refused in {precision}: {finding}; use float32")
+
+
+def _check_outputs(predictor: Predictor, folder: str | Path, golden: Golden, name: str) -> np.ndarray:
+    """Raw outputs for the golden examples, which are those of the file `name`."""
+    raw = predictor.predict_raw(golden.stamps, *golden.fluxes)
+    difference, allowed = golden_difference(raw, golden.raw), GOLDEN_TOLERANCE[predictor.engine.precision]
+    if difference > allowed:
+        raise ModelError(
+            f"model package {str(folder)!r} is refused: the engine {predictor.engine.kind!r} gives outputs that differ from "
+            f"{name} by {difference:.2g}, allowed are {allowed:.2g}"
+        )
+    return raw
 
 
 def _column_finding(card: Card, raw: np.ndarray, golden_raw: np.ndarray, allowed: float) -> str:
@@ -178,11 +187,11 @@ def _column_finding(card: Card, raw: np.ndarray, golden_raw: np.ndarray, allowed
     for name, expected in golden.items():
         difference = golden_difference(found[name], expected)
         if expected.ndim == 1 and not name.endswith("_logit") and difference > allowed:
-            return f"a column {name!r} that differs from that of {GOLDEN_FILE} by {difference:.2g}, allowed are {allowed:.2g},"
+            return f"column {name!r} differs from that of {GOLDEN_FILE} by {difference:.2g}, allowed are {allowed:.2g}"
         if name.endswith("_logit") or name == "z_phot":
             steps, own_steps = (np.subtract.outer(values, values) for values in (expected, found[name]))
             if ((steps > allowed) & (own_steps <= 0)).any():
-                return f"another order of the examples by {name!r} than {GOLDEN_FILE}"
+                return f"the examples are in another order by {name!r} than in {GOLDEN_FILE}"
     return ""
 
 

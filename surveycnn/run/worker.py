@@ -118,7 +118,10 @@ def _load_agreed(key: ModelKey, engine: EngineConfig, n_threads: int | None, pat
         note = _publish(path, _note_of(loaded), replaced=note)
         if note.choice == loaded.choice:
             return _with_rate(loaded, key, note, path)
+    from surveycnn.inference.engines import resolve_kind
+
     try:
+        resolve_kind(note.kind)
         loaded = _load(key, (note.choice,), n_threads)
     except ModelError as error:
         raise ModelError(
