@@ -17,14 +17,15 @@ def run(images: Images, model: Any, sources: Path, n_sources: int, output: Path)
     """Number of sources, the first `n_sources` of the table `sources`, whose scores are written to `output`."""
     opened = [fits.open(path) for path, _ in images]
     factors = [10 ** ((31.4 - (point or hdus[0].header["MAGZP"])) / 2.5) for (_, point), hdus in zip(images, opened, strict=True)]
+    skies = [np.nanmedian(hdus[0].data[::8, ::8]) for hdus in opened]
     rows = []
     for source in Table.read(sources)[:n_sources]:
         # the middle of 64 pixels is the corner of four: half a pixel brings astropy to the same pixels
         position = (np.floor(source["x"]) + 0.5, np.floor(source["y"]) + 0.5)
         stamp = []
-        for hdus, factor in zip(opened, factors, strict=True):
-            cutout = Cutout2D(hdus[0].data, position, SIZE, mode="partial", fill_value=0.0).data
-            stamp.append((cutout - np.median(cutout)) * factor)
+        for hdus, factor, sky in zip(opened, factors, skies, strict=True):
+            cutout = Cutout2D(hdus[0].data, position, SIZE, mode="partial", fill_value=sky).data
+            stamp.append(np.nan_to_num((cutout - sky) * factor))
         scaled = np.arcsinh(np.stack(stamp, axis=-1) / SOFTENING)
         raw = model.predict(scaled[None], verbose=0)[0, 0]
         score = 1 / (1 + np.exp(-(raw / CARD.calibration.temperature + CARD.calibration.bias)))
