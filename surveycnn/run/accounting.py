@@ -22,6 +22,9 @@ START_UP = "start_up"
 
 STAGES = ("ingest", "infer", "publish")
 
+SHARED_ENGINES = ("openvino",)
+"""Engines in which every thread of a worker computes for itself, on a core of its own; in the others threads take turns."""
+
 
 class Accounting:
     """Counts of one session; what an earlier session has done is not in it. Safe to use from several threads."""
@@ -29,6 +32,8 @@ class Accounting:
     def __init__(self) -> None:
         self.n_workers = 1
         """Worker processes, each with a device of its own."""
+        self.n_threads = 1
+        """Of a worker."""
         self.steps: Counter[str] = Counter()
         """Seconds by step, added over tiles and threads."""
         self.n_tiles = 0
@@ -83,13 +88,15 @@ class Accounting:
         """Plain values for ``performance`` in provenance.json; None where something is not known.
 
         ``slowdown`` is the wall-clock of the stage infer over the bare forward passes, ``device_busy`` the share of it that a
-        worker spends in them on average. Bytes of windows are those of their float32 images, per thread that reads.
+        worker's device is in them on average, or each of its threads where every thread computes for itself. Bytes of windows are
+        those of their float32 images, per thread that reads.
         """
         seconds = {stage: self.seconds(stage) for stage in (START_UP, *STAGES)} | {"total": self.seconds(*STAGES)}
         note = read_engine_note(engine_path)
         n_sources = self._n_sources.total()
         bare = self.bare_forward_seconds(plan, note.bare) if note else None
-        forward = self.steps["forward"] / self.n_workers if "forward" in self.steps else None
+        n_devices = self.n_workers * (self.n_threads if note and note.kind in SHARED_ENGINES else 1)
+        forward = self.steps["forward"] / n_devices if "forward" in self.steps else None
         return {
             "tiles": self.n_tiles,
             "tiles_of_run": plan.n_tiles,

@@ -52,7 +52,7 @@ class Session:
             if self._cluster is None:
                 with self.accounting.stage(START_UP):
                     self._cluster = self._stack.enter_context(open_cluster(self.plan.config.cluster))
-                self.accounting.n_workers = self._cluster.n_workers
+                self.accounting.n_workers, self.accounting.n_threads = self._cluster.n_workers, self._cluster.n_threads
                 self.progress.message(f"cluster {self._cluster.description}")
                 check_memory(self.plan, self._cluster.memory_limit, self._cluster.n_threads)
                 self._warm_up(self._cluster)

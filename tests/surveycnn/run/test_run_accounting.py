@@ -46,6 +46,10 @@ def test_report__of_a_whole_run(plan, tmp_path):
     assert found["sources_per_s"] == {"infer": 10, "end_to_end": pytest.approx(100 / 13, rel=1e-3)}
     assert found["gb_per_s"]["ingest"] == 3
     assert found["device_busy"] == 0.4, "8 s of forward passes on two workers in 10 s"
+    shared, turns = counted(plan), counted(plan)
+    shared.n_threads = turns.n_threads = 2
+    assert shared.report(plan, write_note(tmp_path / "engine.json"))["device_busy"] == 0.4, "of each thread"
+    assert turns.report(plan, write_note(tmp_path / "engine.json", kind="tensorflow"))["device_busy"] == 0.8
     assert found["bare_forward_seconds"] == 2.5, "100 stamps, 20 a second, two workers"
     assert found["slowdown"] == 4
     assert found["engine"].startswith("openvino float32")
