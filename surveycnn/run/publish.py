@@ -74,7 +74,7 @@ def publish_survey(session: Session) -> SurveyResult:
     with session.accounting.stage("publish"):
         table, status = _publish(session)
     plan, output = session.plan, session.plan.config.output_path
-    performance = session.accounting.report(plan, session.store.engine_path)
+    performance = session.performance()
     _add_to_provenance(output / PROVENANCE, performance=performance)
     notes = (*plan.notes, *_band_notes(plan, session.store))
     return SurveyResult(output, table.num_rows, _count_true(table, "is_primary"), status, notes, performance)

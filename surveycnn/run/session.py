@@ -24,7 +24,7 @@ from surveycnn.run.plan import MosaicPlan, Plan, WorkUnit, check_run, placement
 from surveycnn.run.progress import Progress, Silent
 from surveycnn.run.resume import bind_plan, check_unchanged
 from surveycnn.run.stages import BandUnit, IngestBand, RunTile
-from surveycnn.run.store import WorkStore
+from surveycnn.run.store import WorkStore, read_json, write_json
 from surveycnn.run.worker import read_engine_note
 from surveycnn.sky.chunks import ChunkStore
 from surveycnn.sky.ingest import band_notes
@@ -68,6 +68,14 @@ class Session:
         # Several Dask workers share the cores of a machine; a run in this process has all of them.
         n_threads = self._cluster.n_threads if self._cluster and self._cluster.kind == "dask" else None
         return RunTile.of(self.plan, mosaic, self.store, n_threads)
+
+    def performance(self) -> dict[str, Any]:
+        """What this session has spent, or the last one that ran tiles where it ran none: publishing again changes no byte."""
+        report = self.accounting.report(self.plan, self.store.engine_path)
+        if report["tiles"]:
+            write_json(self.store.performance_path, report)
+            return report
+        return read_json(self.store.performance_path) or report
 
     def has_results(self) -> bool:
         """Whether a band has been ingested or a tile has run."""
@@ -124,6 +132,7 @@ def open_session(config: SurveyConfig, *, fresh: bool = False, progress: Progres
         session = Session(plan, store, progress, stack, accounting)
         try:
             yield session
+            session.performance()
         except UserError:
             if is_new and not session.has_results():
                 store.forget(config.output_path)

@@ -56,6 +56,11 @@ class WorkStore:
         """What the run's first worker has found about engines, and all follow."""
         return self.root / "engine.json"
 
+    @property
+    def performance_path(self) -> Path:
+        """What the last session that ran tiles has spent."""
+        return self.root / "performance.json"
+
     def chunk_path(self, mosaic: str) -> Path:
         return self.root / "mosaics" / f"{mosaic}.zarr"
 
@@ -110,7 +115,8 @@ class WorkStore:
             return
         for name in FOLDERS:
             shutil.rmtree(self.root / name, ignore_errors=True)
-        self.engine_path.unlink(missing_ok=True)
+        for path in (self.engine_path, self.performance_path):
+            path.unlink(missing_ok=True)
         self.plan_path.unlink()
 
     def write_tile(self, tile: Tile, unit_id: str, table: pa.Table, record: TileRecord) -> Path:
