@@ -56,11 +56,12 @@ def mesh_statistics(strip: np.ndarray, mesh_px: int = MESH_PX, min_good: float |
     n_rows, n_cols = mesh_shape(ny, nx, mesh_px)
     sky, rms = np.full((2, n_rows, n_cols), np.nan)
     needed = MIN_GOOD_FRACTION * mesh_px**2 if min_good is None else min_good
+    is_whole = bool(np.isfinite(strip).all())
     for row in range(n_rows):
+        cells = strip[row * mesh_px : (row + 1) * mesh_px]
         for col in range(n_cols):
-            cell = strip[row * mesh_px : (row + 1) * mesh_px, col * mesh_px : (col + 1) * mesh_px]
-            finite = np.isfinite(cell)
-            good = cell.ravel() if finite.all() else cell[finite]
+            cell = cells[:, col * mesh_px : (col + 1) * mesh_px]
+            good = cell.ravel() if is_whole else cell[np.isfinite(cell)]
             if good.size >= max(needed, 1):
                 sky[row, col], rms[row, col] = clipped_sky(good)
     # a constant cell is padding, not sky: it says nothing about the noise
