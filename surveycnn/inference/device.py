@@ -22,7 +22,6 @@ from surveycnn.inference.device_functions import (
     scaled,
     transposed,
 )
-from surveycnn.inference.engines import Engine
 from surveycnn.inference.scaling import inverse_softening
 from surveycnn.models.card import Card
 from surveycnn.sources.stamps import SAME_SCALE, cubic_weights
@@ -166,7 +165,7 @@ class DeviceStamps:
         self._counted.append((some, n_missing))
         return [values, *map(as_tensor, others)]
 
-    def call(self, engine: Engine, inputs: Sequence[Any]) -> np.ndarray:
+    def call(self, engine: Any, inputs: Sequence[Any]) -> np.ndarray:
         """Raw outputs (n, output) float32 of an engine."""
         return engine.call_on_device(*inputs)
 
