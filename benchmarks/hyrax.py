@@ -31,8 +31,9 @@ from benchmarks.bare import read_array, subtract_background, to_flux
 from benchmarks.environment import environment, table
 from benchmarks.hyrax_twin import twin_weights
 from benchmarks.mosaics import mosaic_of_size
-from benchmarks.timed import Timed, lap, run_timed, start_up
+from benchmarks.timed import Lap, Timed, lap, run_timed, start_up
 from surveycnn.config import SurveyConfig, load_config
+from surveycnn.inference.scaling import scale_stamps
 from surveycnn.models.card import Card
 from surveycnn.models.package import load_package, package_folder
 from surveycnn.run.cluster import n_cores
@@ -41,7 +42,8 @@ from surveycnn.sources.stamps import cut_stamps
 SIDE = Path(__file__).resolve().parent / "hyrax_side"
 FEW = 64
 """Objects on which Hyrax runs once before its clock starts."""
-HEADER = ["side", "objects", "obj/s", "s", "bare loop, obj/s", "slowdown", "Spearman with ours"]
+TOLERANCE = 1e-4
+HEADER = ["side", "objects", "obj/s", "s", "CPU ms/obj", "bare loop, obj/s", "slowdown", "Spearman with ours"]
 
 
 def python_of(folder: Path) -> Path:
@@ -104,26 +106,43 @@ def run_hyrax(python: Path, folder: Path, weights: Path, arguments: argparse.Nam
         return told | {"outputs": {name: arrays[name] for name in arrays.files}}
 
 
-def print_size(ours: Timed, bare_rate: float, cut_s: float, theirs: Sequence[tuple[int, dict[str, Any]]]) -> None:
+def check_twin(card: Card, model: Any, stamps: np.ndarray, outputs: np.ndarray) -> float:
+    """Largest difference of the twin's `outputs` (object, value) from the Keras model's, for `stamps` (object, band, y, x)."""
+    scaled = scale_stamps(np.moveaxis(stamps, 1, -1), card.scaling, card.bands)
+    difference = float(abs(np.asarray(model(scaled, training=False)) - outputs).max())
+    if difference > TOLERANCE:
+        raise SystemExit(f"the twin's outputs differ from Keras's by {difference:.2g}, allowed are {TOLERANCE:g}")
+    return difference
+
+
+def print_size(ours: Timed, bare_rate: float, cut: Lap, theirs: Sequence[tuple[int, dict[str, Any]]]) -> None:
     """The table of one number of sources."""
     scores, n = np.asarray(ours.rows()["lens_score"]), ours.n_sources
-    cells = [f"{ours.rate:.1f}", f"{ours.seconds:.1f}", f"{bare_rate:.1f}", f"{bare_rate / ours.rate:.2f}"]
-    rows = [["ours, mosaic to catalog", n, *cells, ""]]
+    rows = [["ours, mosaic to catalog", n, *_cells(ours.seconds, ours.cpu, n, bare_rate), ""]]
     for workers, told in theirs:
-        seconds, bare = told["seconds"], n / told["bare_seconds"]
+        bare = n / told["bare_seconds"]
         agreement = f"{spearmanr(told['outputs']['hyrax'][:, 0], scores, nan_policy='omit').statistic:.4f}"
-        for name, total in ((f"Hyrax infer, {workers} workers", seconds), ("with the cutting of its files", seconds + cut_s)):
-            rows.append([name, n, f"{n / total:.1f}", f"{total:.1f}", f"{bare:.1f}", f"{bare * total / n:.2f}", agreement])
+        name = f"Hyrax infer, {workers} workers"
+        rows.append([name, n, *_cells(told["seconds"], told["cpu"], n, bare), agreement])
+        whole = _cells(told["seconds"] + cut.seconds, told["cpu"] + cut.cpu, n, bare)
+        rows.append([f"{name}, and the cutting", n, *whole, agreement])
     print(table(HEADER, rows))
     best = min(told["seconds"] for _, told in theirs)
     print(
-        f"ours over Hyrax: {(best + cut_s) / ours.seconds:.2f} with the cutting, {best / ours.seconds:.2f} without; "
-        f"the cutting took {cut_s:.1f} s",
+        f"ours over Hyrax: {(best + cut.seconds) / ours.seconds:.2f} with the cutting, {best / ours.seconds:.2f} without; "
+        f"the cutting took {cut.seconds:.1f} s",
         flush=True,
     )
 
 
-def measure(config: SurveyConfig, python: Path, weights: Path, card: Card, arguments: argparse.Namespace, folder: Path) -> None:
+def _cells(seconds: float, cpu: float, n: int, bare_rate: float) -> list[str]:
+    rates = [f"{n / seconds:.1f}", f"{seconds:.1f}", f"{1e3 * cpu / n:.2f}", f"{bare_rate:.1f}"]
+    return [*rates, f"{bare_rate * seconds / n:.2f}"]
+
+
+def measure(
+    config: SurveyConfig, python: Path, weights: Path, twin_of: tuple[Card, Any], arguments: argparse.Namespace, folder: Path
+) -> None:
     """Run both sides on the mosaic of `config` and print."""
     from benchmarks.bare import forward_parts, load_predictors
 
@@ -132,17 +151,20 @@ def measure(config: SurveyConfig, python: Path, weights: Path, card: Card, argum
         surveys.append(run_timed(config))
         cutouts = folder / f"cutouts_{number}"
         cutouts.mkdir()
-        taken, stamps = lap(lambda cutouts=cutouts: cut_files(config, card, surveys[0].rows(), cutouts))
-        cuts.append(taken.seconds)
+        taken, stamps = lap(lambda cutouts=cutouts: cut_files(config, twin_of[0], surveys[0].rows(), cutouts))
+        cuts.append(taken)
         np.save(cutouts / "stamps.npy", stamps)
         theirs += [(workers, run_hyrax(python, cutouts, weights, arguments, workers)) for workers in arguments.hyrax_workers]
     ours = min(surveys, key=lambda survey: survey.seconds)
     arrays = [read_array(image) for image in config.mosaics[0].images]
-    forward = sum(taken.seconds for taken in forward_parts(config, load_predictors(config), arrays, ours.rows()).values())
-    versions = theirs[0][1]
-    print(f"\n{ours.n_sources} sources; hyrax {versions['hyrax']}, torch {versions['torch']}, batches of {arguments.batch}\n")
+    forward = forward_parts(config, load_predictors(config), arrays, ours.rows())
+    forward_s = sum(min(by_threads.values()).seconds for by_threads in forward.values())
+    told = theirs[0][1]
+    difference = check_twin(*twin_of, stamps[:FEW], told["outputs"]["bare"][:FEW])
+    versions = f"hyrax {told['hyrax']}, torch {told['torch']}, batches of {arguments.batch}"
+    print(f"\n{ours.n_sources} sources; {versions}; the twin's outputs are Keras's within {difference:.1g}\n")
     best = {workers: min((told for w, told in theirs if w == workers), key=lambda told: told["seconds"]) for workers, _ in theirs}
-    print_size(ours, ours.n_sources / forward, min(cuts), list(best.items()))
+    print_size(ours, ours.n_sources / forward_s, min(cuts), list(best.items()))
 
 
 def main() -> None:
@@ -163,13 +185,13 @@ def main() -> None:
         config = load_config(arguments.config, overrides)
         card, model = load_package(package_folder("lens"), golden=False)
         np.savez(folder / "weights.npz", **twin_weights(card, model))
-        first = start_up(config, folder / "small")
+        start_up(config, folder / "small")
         first = run_timed(mosaic_of_size(config, 1024, folder / "density", overrides))
         density = first.n_sources / 1024**2
         for n_sources in arguments.sizes:
             own = folder / str(n_sources)
             sized = mosaic_of_size(config, side_px(n_sources, density), own, overrides)
-            measure(sized, python, folder / "weights.npz", card, arguments, own)
+            measure(sized, python, folder / "weights.npz", (card, model), arguments, own)
             shutil.rmtree(own)
 
 

@@ -168,15 +168,17 @@ def compare(rows: Table, reference: Table, columns: Sequence[str]) -> list[str]:
     return [f"{min(pair[k] for pair in pairs):.6f}" for k in (0, 1)]
 
 
-def print_engines(found: dict[str, Measured], columns: Sequence[str]) -> None:
-    """Engines beside the last one."""
+def print_engines(found: dict[str, Measured], columns: Sequence[str], in_process: bool = True) -> None:
+    """Engines beside the last one; CPU seconds of a run in other processes are not known."""
     last = next(reversed(found))
     reference, rows = found[last].surveys[-1].rows(), []
     for engine, measured in found.items():
         rates = [f"{measured.rate:.1f}", f"{measured.rate / found[last].rate:.2f}"]
         agreement = compare(measured.surveys[-1].rows(), reference, columns)
         ratios = f"{median(measured.ratios):.3f} ({', '.join(f'{ratio:.3f}' for ratio in measured.ratios)})"
-        rows.append([engine, f"{measured.start_up:.1f}", *rates, ratios, f"{measured.cpu_ratio:.3f}", *agreement])
+        rows.append(
+            [engine, f"{measured.start_up:.1f}", *rates, ratios, f"{measured.cpu_ratio:.3f}" if in_process else "", *agreement]
+        )
     header = ["engine", "start-up s", "sources/s", f"over {last}", "end to end / bare", "of CPU"]
     print(table([*header, f"Spearman with {last}", f"AUC of its top {TOP:.0%}"], rows), flush=True)
 
@@ -197,7 +199,7 @@ def run(config: SurveyConfig, path: Path, overrides: list[str], arguments: argpa
         print(parts_table(measured))
         print(stage_lines(measured.surveys), flush=True)
     print()
-    print_engines(found, score_columns(config))
+    print_engines(found, score_columns(config), in_process=arguments.cluster != "local")
 
 
 def main() -> None:

@@ -149,10 +149,16 @@ def test_hyrax__side_and_table(rows, small_run, capsys):
     assert hyrax.side_px(1000, 1000 / 1920**2) == 1920
     survey = timed(2.0, len(rows), small_run / "catalog.fits")
     scores = np.asarray(survey.rows()["lens_score"])
-    told = {"seconds": 8.0, "bare_seconds": 4.0, "outputs": {"hyrax": scores[:, None]}}
-    hyrax.print_size(survey, 100.0, 2.0, [(0, told)])
+    told = {"seconds": 8.0, "cpu": 9.0, "bare_seconds": 4.0, "outputs": {"hyrax": scores[:, None]}}
+    hyrax.print_size(survey, 100.0, Lap(2.0, 1.0), [(0, told)])
     text = capsys.readouterr().out
-    assert "| 2.00 | 1.0000 |" in text and "ours over Hyrax: 5.00 with the cutting, 4.00 without" in text
+    assert "| 2.50 | 1.0000 |" in text and "ours over Hyrax: 5.00 with the cutting, 4.00 without" in text
+
+
+def test_hyrax__twin_that_is_another_network(lens):
+    stamps = np.zeros((2, 3, 64, 64), np.float32)
+    with pytest.raises(SystemExit, match="the twin's outputs differ from Keras's by .*, allowed are 0.0001"):
+        hyrax.check_twin(*lens[1:], stamps, np.full((2, 2), 9.0))
 
 
 def test_twin_weights__what_the_twin_needs(lens):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -90,6 +91,12 @@ def hyrax_of(folder: Path, catalog: str, side: int, batch: int, workers: int) ->
     return found
 
 
+def cpu_seconds() -> float:
+    """Of this process and of the workers that have ended."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(who.ru_utime + who.ru_stime for who in used)
+
+
 def bare_loop(stamps: np.ndarray, batch: int) -> tuple[float, np.ndarray]:
     """Seconds of the forward passes alone, and the outputs (object, value)."""
     twin = Twin(dict(np.load(os.environ[WEIGHTS]))).eval()
@@ -128,13 +135,13 @@ def main() -> None:
     shape = (stamps.shape[-1], arguments.batch, arguments.workers)
     hyrax_of(folder, "few.fits", *shape).infer()
     found = hyrax_of(folder, "catalog.fits", *shape)
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), cpu_seconds()
     results = found.infer()
-    seconds = time.perf_counter() - started
+    seconds, cpu = time.perf_counter() - started, cpu_seconds() - cpu
     bare_seconds, bare = bare_loop(stamps, arguments.batch)
     np.savez(result, hyrax=outputs_of(results, len(stamps)), bare=bare)
     versions = {name: version(name) for name in ("hyrax", "torch")}
-    print(json.dumps({"n": len(stamps), "seconds": seconds, "bare_seconds": bare_seconds} | versions))
+    print(json.dumps({"n": len(stamps), "seconds": seconds, "cpu": cpu, "bare_seconds": bare_seconds} | versions))
 
 
 if __name__ == "__main__":
