@@ -61,7 +61,7 @@ class Accounting:
             self._n_sources[mosaic.id] += n_sources
             self._window_bytes += 4 * n_pixels * len(mosaic.inputs.bands)
             for step, value in seconds.items():
-                self.steps[step] += value
+                self.steps[step] += value  # type: ignore[assignment]  # typeshed knows counters of whole numbers alone
 
     def add_ingested(self, n_bytes: int) -> None:
         """Count bytes of input files."""
