@@ -42,8 +42,6 @@ class OpenVINOEngine:
             network = core.read_model(exported.xml, exported.weights)
             shapes = {i: [batch_size, *list(given.partial_shape)[1:]] for i, given in enumerate(network.inputs)}
             network.reshape(shapes)
-        self.input_shapes = [tuple(given.shape[1:]) for given in network.inputs]
-        self.output_shape = tuple(network.output(0).shape[1:])
         self._core, self._network, self._n_threads = core, network, n_threads
         self._wide, self._narrow = self._compiled(n_streams=1).create_infer_request(), None
         self._lock, self._of_thread = threading.Lock(), threading.local()
