@@ -19,7 +19,6 @@ from surveycnn.inference import engines
 from surveycnn.inference.device import DeviceStamps, Gathered
 from surveycnn.inference.heads import columns_of
 from surveycnn.inference.scaling import HostStamps, is_blank, scale_photometry, transmission
-from surveycnn.inference.small_batches import SmallBatches
 from surveycnn.models.card import Card
 from surveycnn.schema import Schema
 from surveycnn.sources.stamp_photometry import stamp_photometry
@@ -53,7 +52,6 @@ class Predictor:
         self.schema: Schema = card.schema
         self._compile = compile_engine
         self._engine = compile_engine(batch_size)
-        self._small = SmallBatches(compile_engine, card.input_shapes, _DEVICE)
 
     def __repr__(self) -> str:
         kind, precision, batch_size = self._engine.kind, self._engine.precision, self._engine.batch_size
@@ -190,7 +188,7 @@ class Predictor:
         """Raw outputs (object, `card.n_outputs`) float32."""
         out, start = np.empty((len(stamps), self.card.n_outputs), np.float32), 0
         while start < len(stamps):
-            engine = self._small.engine_for(len(stamps) - start, self._engine)
+            engine = self._engine
             some = slice(start, min(start + engine.batch_size, len(stamps)))
             inputs = stamps.inputs(some, engine.batch_size, self._others(some, engine.batch_size, flux, flux_err))
             try:
@@ -217,4 +215,3 @@ class Predictor:
         with _DEVICE:
             if self._engine is engine:
                 self._engine = self._compile(engine.batch_size // 2)
-        self._small.drop(engine)

@@ -11,8 +11,8 @@ from surveycnn.models.card import Card
 SOURCES_PER_BATCH = 512
 """Sources whose stamps are cut and scored at once: bounds the memory of stamps, whatever the crowding of the tile."""
 
-BATCH_SIZE = 256
-"""Largest batch that an engine chooses by itself."""
+BATCH_SIZE = 512
+"""Largest batch that an engine chooses by itself, on a GPU."""
 
 RUNTIME_BYTES = 900 * 2**20
 """Interpreter, TensorFlow, OpenVINO and the shipped models of one worker process, as measured."""

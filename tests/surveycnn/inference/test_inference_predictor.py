@@ -2,7 +2,6 @@
 
 import shutil
 import threading
-from copy import copy
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from surveycnn.inference import engines
 from surveycnn.inference.engines import CPU_BATCH, OutOfDeviceMemory, available_engines, make_engine, resolve_kind
 from surveycnn.inference.load import keras_predictor, load_model
 from surveycnn.inference.scaling import transmission
-from surveycnn.inference.small_batches import PAYS, SmallBatches, are_alike
 from surveycnn.models.package import load_package, package_folder
 
 TASKS = ["lens", "morphology", "merger", "photoz"]
@@ -41,39 +39,6 @@ def test_predict__does_not_depend_on_the_grouping(lens):
     order = np.random.default_rng(1).permutation(41)
     np.testing.assert_allclose(lens.predict_raw(stamps[order]), whole[order], atol=1e-6, rtol=1e-6)
     assert np.ptp(whole) > 1e-3
-
-
-def test_predict__small_batches_at_the_end_change_no_bit(lens):
-    predictor = copy(lens)
-    compiled = []
-    lock = threading.Lock()
-    predictor._small = SmallBatches(lambda n: compiled.append(lens._compile(n)) or compiled[-1], lens.card.input_shapes, lock)
-    predictor._small._wasted = PAYS - 10
-    stamps = stamps_for(lens.card, 23)
-    first = predictor.predict_raw(stamps)
-    while not compiled:
-        np.testing.assert_array_equal(predictor.predict_raw(stamps), first)
-    assert [engine.batch_size for engine in compiled] == [4]
-    np.testing.assert_array_equal(predictor.predict_raw(stamps), first)
-    assert predictor._small.engine_for(7, lens.engine) is compiled[0]
-    for n_left in (13, 16, 17, 400):
-        assert predictor._small.engine_for(n_left, lens.engine) is lens.engine
-    predictor._small.drop(compiled[0])
-    assert predictor._small.engine_for(7, lens.engine) is lens.engine
-
-
-def test_small_batches__are_left_out_where_they_differ(lens):
-    class Different:
-        def __init__(self, batch_size):
-            self.batch_size, self.run = batch_size, lens._compile(batch_size)
-
-        def __call__(self, *inputs):
-            return self.run(*inputs) * np.float32(1.0000001)
-
-    small = SmallBatches(Different, lens.card.input_shapes, threading.Lock())
-    assert not are_alike(Different(4), lens.engine, lens.card.input_shapes)
-    assert all(small.engine_for(1, lens.engine) is lens.engine for _ in range(40))
-    assert small._is_off
 
 
 def test_predict__several_threads_at_once(lens):
