@@ -23,8 +23,9 @@ from surveycnn.run.execute import SerialExecutor
 from surveycnn.sections import Strict, read_yaml, validate_section
 
 WORDS = ("local", "local-cuda", "threads", "serial")
-THREADS_PER_WORKER = 8
-"""Threads that share one set of models: enough to hide reading and detection behind the forward passes."""
+THREADS_PER_WORKER = 4
+"""Threads that share one set of models. About a seventh of a tile's time with one model is Python and SEP, which hold the
+interpreter's lock: four threads want it half of the time, eight would wait for each other."""
 GPU_THREADS_PER_WORKER = 4
 CONNECT_TIMEOUT = "10s"
 MESSAGES_KEPT = 100
@@ -206,7 +207,7 @@ def local_shape(cores: int) -> tuple[int, int]:
     """Workers and threads per worker of a local CPU cluster on `cores` cores.
 
     >>> local_shape(2), local_shape(8), local_shape(64)
-    ((1, 2), (1, 8), (8, 8))
+    ((1, 2), (2, 4), (16, 4))
     """
     n_workers = max(1, cores // THREADS_PER_WORKER)
     return n_workers, max(1, cores // n_workers)
