@@ -24,6 +24,12 @@ def _prefect_home(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ.pop("PREFECT_API_URL", None)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _networks(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Exported networks are kept for the session, for all its processes."""
+    os.environ["SURVEYCNN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def sky(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with a small mosaic in g r i z, some hundred Gaussian sources on a sloping sky, and its survey.yaml."""

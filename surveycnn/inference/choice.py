@@ -54,7 +54,8 @@ def engine_candidates(kind: str, precision: str, batch_size: str | int) -> tuple
         raise ModelError(f"precision {precision!r} is not known: expected auto, {', '.join(engines.PRECISIONS)}")
     is_on_gpu = kind != "openvino" and engines.has_gpu()
     if batch_size == "auto":
-        batch_size = engines.GPU_BATCH if is_on_gpu else engines.CPU_BATCH
+        on_cpu = engines.OPENVINO_BATCH if kind == "openvino" else engines.CPU_BATCH
+        batch_size = engines.GPU_BATCH if is_on_gpu else on_cpu
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ModelError(f"batch_size is {batch_size!r}, expected auto or a whole number from 1")
     # never less than float32 by itself: catalogs of different machines agree, and bfloat16 moves scores by up to 0.06

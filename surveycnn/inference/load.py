@@ -75,7 +75,7 @@ def load_model(
     precision
         ``auto`` is float32 everywhere, so that machines agree; ``bfloat16`` is faster with OpenVINO on CPUs that have it.
     batch_size
-        Stamps per forward pass, ``auto`` is 16 on a CPU and 512 on a GPU. Stamps are padded to it.
+        Stamps per forward pass, to which they are padded; ``auto`` is 16 for OpenVINO, else 64 on a CPU and 512 on a GPU.
     n_threads
         CPU threads of the engine; None takes all cores that the process may use.
     cascade

@@ -27,6 +27,8 @@ class TensorFlowEngine:
 
     def __init__(self, model: Any, batch_size: int, xla: bool = False):
         self.batch_size, self.xla, self.on_device = batch_size, xla, engines.has_gpu()
+        # on by default, it rounds what convolutions take to ten bits on GPUs from Ampere on
+        tf.config.experimental.enable_tensor_float_32_execution(False)
         signature = [tf.TensorSpec(shape, tf.float32) for shape in input_shapes(model, batch_size)]
         self._function = tf.function(
             lambda *inputs: model(as_argument(inputs), training=False),

@@ -21,6 +21,7 @@ class TorchEngine:
     def __init__(self, model: Any, batch_size: int):
         self.batch_size, self.on_device = batch_size, engines.has_gpu()
         self._model = model
+        torch.backends.cudnn.allow_tf32 = False  # by default ten bits of what convolutions take, on GPUs from Ampere on
         self._to_tensor = import_keras().ops.convert_to_tensor
 
     def __call__(self, *inputs: np.ndarray) -> np.ndarray:

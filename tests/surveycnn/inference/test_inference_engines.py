@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from surveycnn.inference.choice import EngineChoice, device_name, engine_candidates, stamps_per_s
-from surveycnn.inference.engines import CPU_BATCH, OutOfDeviceMemory, available_engines, has_gpu, make_engine, memory_errors_named
+from surveycnn.inference.engines import (
+    CPU_BATCH,
+    OPENVINO_BATCH,
+    OutOfDeviceMemory,
+    available_engines,
+    has_gpu,
+    make_engine,
+    memory_errors_named,
+)
 from surveycnn.inference.engines.exports import KEEP_DAYS, Export, cache_root, kept_export
 from surveycnn.models import backend
 from surveycnn.models.package import load_package, package_folder, read_golden
@@ -142,6 +150,7 @@ def test_memory_errors_named__words_of_the_libraries(error):
         raise ValueError("shapes differ")
 
 
+@pytest.mark.slow  # TensorFlow tries for ten seconds
 def test_memory_errors_named__tensorflow():
     import tensorflow as tf
 
@@ -182,7 +191,7 @@ def test_engine_candidates__with_and_without_xla_on_a_gpu(monkeypatch):
     assert [str(choice) for choice in found] == ["tensorflow float32", "tensorflow float32 with XLA"]
     assert {choice.batch_size for choice in found} == {512}
     if "openvino" in available_engines():
-        assert engine_candidates("openvino", "auto", "auto") == (EngineChoice("openvino", "float32", CPU_BATCH),)
+        assert engine_candidates("openvino", "auto", "auto") == (EngineChoice("openvino", "float32", OPENVINO_BATCH),)
 
 
 def test_stamps_per_s__takes_the_fastest_batch():

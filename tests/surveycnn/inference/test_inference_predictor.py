@@ -8,7 +8,7 @@ import pytest
 
 from surveycnn.errors import InputError, ModelError
 from surveycnn.inference import engines
-from surveycnn.inference.engines import CPU_BATCH, OutOfDeviceMemory, available_engines, make_engine, resolve_kind
+from surveycnn.inference.engines import OPENVINO_BATCH, OutOfDeviceMemory, available_engines, make_engine, resolve_kind
 from surveycnn.inference.load import keras_predictor, load_model
 from surveycnn.inference.scaling import transmission
 from surveycnn.models.package import load_package, package_folder
@@ -145,7 +145,7 @@ def test_load_model__auto_is_openvino_without_a_gpu():
         assert (predictor.engine.kind, predictor.engine.batch_size) == ("tensorflow", 512)
     else:
         expected = "openvino" if "openvino" in available_engines() else "tensorflow"
-        assert (predictor.engine.kind, predictor.engine.batch_size) == (expected, CPU_BATCH)
+        assert (predictor.engine.kind, predictor.engine.batch_size) == (expected, OPENVINO_BATCH)
     assert predictor.engine.precision == "float32"
     assert repr(predictor).startswith("Predictor('photoz', engine='")
 
