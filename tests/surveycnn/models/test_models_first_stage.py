@@ -106,6 +106,8 @@ def test_check_package__first_stage_of_other_outputs(two_stages):
     (two_stages / "first_stage.npz").write_bytes(golden)
     resigned(two_stages)
     assert check_package(two_stages)[0].startswith("outputs differ from first_stage.npz by")
+    with pytest.raises(ModelError, match=r"the engine 'tensorflow' gives outputs that differ from first_stage\.npz by"):
+        load_model(two_stages, engine="tensorflow", cascade=True)
     np.savez(two_stages / "first_stage.npz", raw=np.zeros((2, 1), np.float32))
     resigned(two_stages)
     assert check_package(two_stages) == ["first_stage.npz has raw (2, 1), expected (3, 1)"]
