@@ -23,6 +23,7 @@ bench: $(STAMP)
 
 gpu-check: $(STAMP)
 	$(BIN)/python -m pytest -m gpu -rs
+	$(BIN)/python -m benchmarks.gpu_check
 
 # mypy sees catalogs/ and flows/ inside the package only where it is installed from a wheel.
 lint: $(STAMP)

@@ -32,6 +32,7 @@ def write_repeated(path: str, plane: int | None, wcs: str | None, zeropoint: flo
     header.insert(3, ("NAXIS1", size))
     header.insert(4, ("NAXIS2", size))
     cols = np.arange(size) % pixels.shape[1]
+    target.unlink(missing_ok=True)  # a stream is appended to what is there
     stream = fits.StreamingHDU(target, header)
     for y0 in range(0, size, _ROWS):
         stream.write(pixels[np.ix_(np.arange(y0, min(y0 + _ROWS, size)) % pixels.shape[0], cols)])

@@ -5,7 +5,9 @@ The last step of a run. What is written here is read by `surveycnn.catalogs.quer
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -82,6 +84,12 @@ def publish(
             coverage.save(staging / COVERAGE, format="fits")
         _write_provenance(staging, table, formats, name, provenance or {})
     return out_dir
+
+
+def load_writers() -> None:
+    """Import what a catalog is written with, which takes hats some seconds, ahead of its use."""
+    with contextlib.suppress(ImportError):  # said again, and seen, where it is used
+        importlib.import_module("surveycnn.catalogs.hats_writer")
 
 
 def _check_rows(table: pa.Table) -> None:

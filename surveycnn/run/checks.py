@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from surveycnn.run.plan import Plan
 
 
+USABLE_MEMORY = 0.8
+"""Share of a worker's memory limit, from which on Dask gives it no more work."""
+
+
 def check_halo(config: SurveyConfig, inputs: MosaicInputs, cards: list[Card]) -> None:
     """Raise ConfigError where stamps, apertures or what is looked at beside them reach farther than the halo."""
     halo = config.tiling.halo_px
@@ -52,12 +56,13 @@ def check_engine(kind: str) -> None:
 
 
 def check_memory(plan: Plan, limit_bytes: int | None, n_threads: int) -> None:
-    """Raise ConfigError where a worker needs more memory than it has."""
+    """Raise ConfigError where a worker needs more memory than it can use."""
     needed = plan.memory.per_worker(n_threads)
-    if limit_bytes and needed > limit_bytes:
+    if limit_bytes and needed > USABLE_MEMORY * limit_bytes:
         raise ConfigError(
-            f"a worker with {n_threads} threads needs about {needed / 2**30:.1f} GiB of memory, it has "
-            f"{limit_bytes / 2**30:.1f} GiB: lower tiling.core_px (now {plan.config.tiling.core_px}) or give workers more memory"
+            f"a worker with {n_threads} threads needs about {needed / 2**30:.1f} GiB of memory, it can use "
+            f"{USABLE_MEMORY:.0%} of {limit_bytes / 2**30:.1f} GiB: lower tiling.core_px (now {plan.config.tiling.core_px}) "
+            "or give workers more memory"
         )
 
 

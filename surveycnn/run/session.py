@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import compress
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any
 
+from surveycnn.catalogs.publish import load_writers
 from surveycnn.config import SurveyConfig
 from surveycnn.errors import InputError, UserError
 from surveycnn.run.accounting import START_UP, Accounting
@@ -62,6 +63,8 @@ class Session:
         largest = max(self.plan.mosaics, key=lambda mosaic: len(mosaic.models))
         if any(any(self.todo(mosaic)) for mosaic in self.plan.mosaics):
             cluster.warm_up(self.tile_function(largest).loader)
+            if cluster.kind == "dask":  # the driver has nothing else to do until the first tile is there
+                Thread(target=load_writers, name="surveycnn-load-writers", daemon=True).start()
 
     def tile_function(self, mosaic: MosaicPlan) -> RunTile:
         """What is called with each work unit of `mosaic`."""

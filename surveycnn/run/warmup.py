@@ -1,4 +1,4 @@
-"""A Dask worker plugin that loads the models while the first tiles are being read and searched."""
+"""A Dask worker plugin that loads the models while the first tiles are being read and searched, and keeps freed memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from distributed import WorkerPlugin
+
+from surveycnn.run.allocator import keep_memory
 
 
 class WarmUp(WorkerPlugin):
@@ -19,6 +21,7 @@ class WarmUp(WorkerPlugin):
         self._function = function
 
     def setup(self, worker: Any) -> None:
+        keep_memory()
         threading.Thread(target=self._run, name=self.name, daemon=True).start()
 
     def _run(self) -> None:

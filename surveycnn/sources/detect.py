@@ -74,7 +74,7 @@ def detection_image(image: np.ndarray, rms: np.ndarray, band_indices: Sequence[i
     """
     signal = np.zeros(image.shape[1:], np.float32)
     mask = np.empty(image.shape[1:], bool)
-    for rows, *_ in row_blocks(signal.shape[0]):
+    for rows, *_ in row_blocks(image.shape[1]):
         block = signal[rows]
         weight = np.zeros(block.shape, np.float32)
         for index in band_indices:

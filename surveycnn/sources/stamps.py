@@ -42,7 +42,7 @@ def cut_stamps(image: np.ndarray, y: np.ndarray, x: np.ndarray, size: int, step:
             pieces = _resampled(blocks, row_weights, col_weights, row_nearest, col_nearest, step**2)
             stamps[some] = np.moveaxis(pieces, 0, -1)
         else:
-            _cut_whole(image, *(_first_pixel(position[some], size) for position in (y, x)), stamps[some])
+            _cut_whole(image, _first_pixel(y[some], size), _first_pixel(x[some], size), stamps[some])
     return stamps
 
 

@@ -43,7 +43,8 @@ class OpenVINOEngine:
             shapes = {i: [batch_size, *list(given.partial_shape)[1:]] for i, given in enumerate(network.inputs)}
             network.reshape(shapes)
         self._core, self._network, self._n_threads = core, network, n_threads
-        self._wide, self._narrow = self._compiled(n_streams=1).create_infer_request(), None
+        self._wide: Any = self._compiled(n_streams=1).create_infer_request()
+        self._narrow: Any = None
         self._lock, self._of_thread = threading.Lock(), threading.local()
 
     def _compiled(self, n_streams: int) -> Any:

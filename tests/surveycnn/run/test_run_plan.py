@@ -117,7 +117,8 @@ def test_make_plan__maps_bands(sky):
 
 
 def test_check_memory__says_needed_allowed_and_what_to_do(sky):
-    with pytest.raises(ConfigError, match=r"needs about [\d.]+ GiB of memory, it has 0.0 GiB: lower tiling.core_px \(now 256\)"):
+    text = r"needs about [\d.]+ GiB of memory, it can use 80% of 0.0 GiB: lower tiling.core_px \(now 256\)"
+    with pytest.raises(ConfigError, match=text):
         check_memory(planned(sky), 1000, 2)
 
 
