@@ -100,7 +100,11 @@ def predictor_for(key: ModelKey, engine: EngineConfig, n_threads: int | None, no
     at = (key, engine, n_threads, note_path)
     with _lock:
         if at not in _ready or (note_path is not None and not note_path.exists()):
-            _ready[at] = (_load_alone(key, engine, n_threads) if note_path is None else _load_agreed(*at)).predictor
+            if note_path is None:
+                loaded = _load_alone(key, engine, n_threads)
+            else:
+                loaded = _load_agreed(key, engine, n_threads, note_path)
+            _ready[at] = loaded.predictor
         return _ready[at]
 
 
