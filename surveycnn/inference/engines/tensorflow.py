@@ -20,7 +20,7 @@ def set_threads(n_threads: int) -> None:
 
 
 class TensorFlowEngine:
-    """A Keras model (TensorFlow backend) as a ``tf.function``; three times as fast as ``Model.predict`` on small batches."""
+    """A Keras model (TensorFlow backend) as a ``tf.function``, a tenth faster than ``Model.predict`` in batches of 64."""
 
     kind = "tensorflow"
     precision = "float32"
