@@ -201,6 +201,7 @@ def make_engine(
             f"precision {precision!r} is not to be had from the engine {kind!r}: use float32, or the engine openvino"
         )
     if kind == "tensorflow":
+        import_keras()  # which holds back what TensorFlow says at its import
         from surveycnn.inference.engines.tensorflow import TensorFlowEngine
 
         return TensorFlowEngine(network.keras, batch_size, xla)
