@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import numpy as np
 
 from surveycnn.inference import engines
@@ -18,6 +17,8 @@ class JaxEngine:
     precision = "float32"
 
     def __init__(self, model: Any, batch_size: int):
+        import jax
+
         self.batch_size, self.on_device = batch_size, engines.has_gpu()
         self._weights = [variable.value for variable in model.trainable_variables]
         self._rest = [variable.value for variable in model.non_trainable_variables]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
 from surveycnn.inference import engines
 from surveycnn.inference.engines import as_argument, memory_errors_named
@@ -19,6 +18,9 @@ class TorchEngine:
     precision = "float32"
 
     def __init__(self, model: Any, batch_size: int):
+        import torch
+
+        self._without_gradients = torch.inference_mode
         self.batch_size, self.on_device = batch_size, engines.has_gpu()
         self._model = model
         torch.backends.cudnn.allow_tf32 = False  # by default ten bits of what convolutions take, on GPUs from Ampere on
@@ -30,5 +32,5 @@ class TorchEngine:
 
     def call_on_device(self, *inputs: Any) -> np.ndarray:
         """The same from tensors that are on the device."""
-        with memory_errors_named(), torch.inference_mode():
+        with memory_errors_named(), self._without_gradients():
             return self._model(as_argument(inputs), training=False).cpu().numpy()
