@@ -97,6 +97,8 @@ class Accounting:
         bare = self.bare_forward_seconds(plan, note.bare) if note else None
         n_devices = self.n_workers * (self.n_threads if note and note.kind in SHARED_ENGINES else 1)
         forward = self.steps["forward"] / n_devices if "forward" in self.steps else None
+        if bare is not None and forward is not None:
+            bare = min(bare, forward)  # rates are taken beside the first tiles, and may be too low
         return {
             "tiles": self.n_tiles,
             "tiles_of_run": plan.n_tiles,

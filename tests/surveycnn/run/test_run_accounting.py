@@ -53,6 +53,8 @@ def test_report__of_a_whole_run(plan, tmp_path):
     assert found["bare_forward_seconds"] == 2.5, "100 stamps, 20 a second, two workers"
     assert found["slowdown"] == 4
     assert found["engine"].startswith("openvino float32")
+    slow = counted(plan, n_workers=2).report(plan, write_note(tmp_path / "engine.json", bare={"lens": 5.0}))
+    assert slow["bare_forward_seconds"] == 4, "no more than the calls took"
 
 
 def test_report__without_a_note_of_the_engine(plan, tmp_path):
