@@ -13,7 +13,7 @@ from astropy.table import Table
 
 from surveycnn import __version__
 from surveycnn.cli import main
-from surveycnn.models.package import shipped_models
+from surveycnn.models.package import find_card, shipped_models
 
 
 def out(capsys, *arguments: str, code: int = 0) -> str:
@@ -68,7 +68,10 @@ def test_plan__as_json_is_alone_on_stdout(sky, small_run, capsys):
     assert record["tiles_todo"] == 0
     assert record["sources"] == len(Table.read(small_run / "catalog.fits"))
     assert record["bytes_stored"] == 448 * 512 * 4 * 5
-    assert record["worker_memory_bytes"] > record["worker_device_memory_bytes"] > 0
+    assert record["worker_memory_bytes"] > 448 * 512 * 4 * 8, "window, noise and detection of one tile alone"
+    cards = [find_card(name) for name in shipped_models()]
+    batch = 512 * max(card.activation_bytes for card in cards)
+    assert record["worker_device_memory_bytes"] == batch + 4 * sum(card.n_weights for card in cards)
 
 
 def test_plan__of_given_sources_and_a_manifest(sky, tmp_path, capsys):
