@@ -30,9 +30,7 @@ SMALL = {
     "arc_finder": {"n_train": 200},
     "ringfinder": {},
 }
-NAMES = [pytest.param(name, marks=pytest.mark.slow) if name == "cmu_deeplens" else name for name in SMALL]
-"""Fitting the deepest network takes a quarter of a minute; the other network goes through the same code."""
-LEARNING = [name for name in NAMES if name != "ringfinder"]
+LEARNING = sorted(set(SMALL) - {"ringfinder"})
 
 
 def drawn(n: int, seed: int) -> LabelledStamps:
@@ -85,7 +83,7 @@ def test_methods__are_those_of_the_challenge():
         assert published is None or 0 <= published.tpr0 <= published.tpr10 <= published.auroc <= 1
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SMALL)
 def test_score__ranks_blatant_lenses_first_without_ties(name, fitted, sets):
     score = fitted(name).score(sets[2].stamps)
     assert score.dtype == np.float64 and np.isfinite(score).all()
@@ -93,7 +91,7 @@ def test_score__ranks_blatant_lenses_first_without_ties(name, fitted, sets):
     assert auroc(score, sets[2].labels["is_lens"]) > 0.8
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SMALL)
 def test_score__is_the_same_alone_and_among_others(name, fitted, sets):
     stamps, method = sets[2].stamps[:20], fitted(name)
     whole = method.score(stamps)
@@ -102,7 +100,7 @@ def test_score__is_the_same_alone_and_among_others(name, fitted, sets):
     assert method.score(stamps[:0]).shape == (0,)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SMALL)
 def test_score__bears_pixels_without_data(name, fitted, sets):
     stamps = sets[2].stamps[:6].copy()
     stamps[0, :, 20:] = np.nan

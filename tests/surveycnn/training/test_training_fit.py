@@ -26,7 +26,6 @@ def trained(task, blobs, folder, lines, members=2):
     return train_on(wanted, Sets(*sets), folder / "package", work_dir=folder / "work", log=lines.append)
 
 
-@pytest.mark.slow
 def test_train_on__learns_and_writes_a_package_that_holds(blobs, tmp_path):
     lines = []
     card = trained("lens", blobs, tmp_path, lines)

@@ -72,7 +72,7 @@ def test_write_parts__same_as_in_one_piece(tmp_path):
         np.testing.assert_array_equal(whole.truth[name], pieced.truth[name])
 
 
-@pytest.mark.parametrize("task", ["lens", pytest.param("merger", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("task", ["lens", "merger"])
 def test_detected_stamps__objects_of_a_mosaic_none_of_them_a_positive(task):
     found = detected_stamps(task, 5, 0, "lsst", side=400)
     assert len(found) > 5 and found.stamps.shape[1:] == (64, 64, 3) and not found.labels[f"is_{task}"].any()
