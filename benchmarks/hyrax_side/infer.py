@@ -56,7 +56,7 @@ class LensTwin(Twin):
         return self(batch)
 
     def train_batch(self, batch):  # noqa: ANN001, ANN202
-        raise NotImplementedError("the twin is not trained")
+        raise TypeError("the twin has the weights of the lens finder and is not trained")
 
     @staticmethod
     def prepare_inputs(data_dict):  # noqa: ANN001, ANN205

@@ -43,7 +43,7 @@ class SurveyResult:
     notes: tuple[str, ...]
     """Skipped models, bands that only got photometry or no data, noise maps that cannot be right."""
     performance: dict[str, Any]
-    """What this session has spent; see :meth:`surveycnn.run.accounting.Accounting.report`."""
+    """What it took; see :meth:`surveycnn.run.accounting.Accounting.report`."""
 
     @property
     def is_complete(self) -> bool:
