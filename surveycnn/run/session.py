@@ -73,7 +73,7 @@ class Session:
         return RunTile.of(self.plan, mosaic, self.store, n_threads)
 
     def performance(self) -> dict[str, Any]:
-        """What has been spent since the plan was opened, or when tiles last ran if none did now: publishing again changes no byte."""
+        """What has been spent since the plan was opened, or when tiles ran last; publishing again changes no byte of it."""
         report = self.accounting.report(self.plan, self.store.engine_path)
         if report["tiles"]:
             write_json(self.store.performance_path, report)
