@@ -117,7 +117,7 @@ class _BandWriter:
         with CoreRow(store.ny, store.nx, store.core_px, self._folder) as row:
             for strip in strips:
                 good = strip.good
-                n_bad += int(np.isnan(good).sum())
+                n_bad += int(np.count_nonzero(np.isnan(good)))
                 mesh.add(good)
                 noise += _typical_noise(strip)
                 for y0, pixels in row.append(strip):
