@@ -35,8 +35,8 @@ from benchmarks.mosaics import mosaic_of_size
 from benchmarks.timed import Lap, Parts, Timed, run_timed, running_cluster, stage_lines, start_up
 from surveycnn.config import SurveyConfig, load_config
 from surveycnn.models.package import find_card
-from surveycnn.run.allocator import keep_memory
 from surveycnn.run.cluster import n_cores
+from surveycnn.run.process import tune_process
 
 TOP = 0.01
 """Share of sources that a user would look at."""
@@ -100,7 +100,7 @@ _here: dict[str, Any] = {}
 def _prepare(path: str, overrides: list[str], engine: str, cluster: str, folder: Path) -> float:
     from benchmarks.predict_engine import use_predict
 
-    keep_memory()  # as `surveycnn run-flow` does
+    tune_process()  # as `surveycnn run-flow` does
     kind, _, precision = engine.partition(":")
     own = use_predict() if kind == "predict" else [f"engine.kind={kind}", f"engine.precision={precision or 'auto'}"]
     _here["stack"] = ExitStack()

@@ -17,7 +17,7 @@ from typing import Any
 
 from surveycnn.config import SurveyConfig, load_config
 from surveycnn.errors import ConfigError
-from surveycnn.run.allocator import keep_memory
+from surveycnn.run.process import tune_process
 from surveycnn.sections import Strict, apply_overrides, read_yaml, validate_section
 
 INTERRUPT_SECONDS = 8.0
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run a flow; the exit code says whether all tiles are in the catalog."""
     entry = FLOWS[arguments.name]
     config = flow_config(arguments.name, arguments.config, arguments.overrides)
-    keep_memory()  # this process may be the one that runs the tiles
+    tune_process()  # this process may be the one that runs the tiles
     result = _run_plain(entry, config, arguments.fresh) if arguments.no_prefect else _run_engine(entry, config, arguments.fresh)
     print(result.summary() if hasattr(result, "summary") else _summary(result))
     return 0 if getattr(result, "is_complete", True) else 3

@@ -1,4 +1,4 @@
-"""A Dask worker plugin that loads the models while the first tiles are being read and searched, and keeps freed memory."""
+"""A Dask worker plugin that loads the models while the first tiles are being read and searched, and tunes the process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from distributed import WorkerPlugin
 
-from surveycnn.run.allocator import keep_memory
+from surveycnn.run.process import tune_process
 
 
 class WarmUp(WorkerPlugin):
@@ -21,7 +21,7 @@ class WarmUp(WorkerPlugin):
         self._function = function
 
     def setup(self, worker: Any) -> None:
-        keep_memory()
+        tune_process()
         threading.Thread(target=self._run, name=self.name, daemon=True).start()
 
     def _run(self) -> None:

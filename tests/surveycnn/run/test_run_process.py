@@ -7,7 +7,7 @@ import pytest
 
 SCRIPT = """
 import resource, sys
-from surveycnn.run.allocator import keep_memory
+from surveycnn.run.process import keep_memory
 assert keep_memory()
 faults = []
 for _ in range(6):
@@ -22,3 +22,9 @@ print(max(faults[1:]))
 def test_keep_memory__the_second_array_needs_no_new_pages():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 100
+
+
+def test_tune_process__shortens_the_turns_of_threads():
+    script = "import sys; from surveycnn.run.process import SWITCH_SECONDS, tune_process; tune_process()"
+    script += "; assert abs(sys.getswitchinterval() - SWITCH_SECONDS) < 1e-6"
+    subprocess.run([sys.executable, "-c", script], check=True)
