@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -18,21 +19,16 @@ from surveycnn.inference.heads import columns_of
 from surveycnn.inference.predictor import Predictor
 from surveycnn.models.backend import keras_backend
 from surveycnn.models.card import Card
+from surveycnn.models.golden import FIRST_GOLDEN_FILE, Golden, golden_difference, read_first_golden, read_golden
 from surveycnn.models.package import (
-    FIRST_GOLDEN_FILE,
     FIRST_STAGE_FILE,
-    GOLDEN_FILE,
-    Golden,
     checked_card,
     first_stage_card,
-    golden_difference,
     load_first_stage,
-    load_package,
+    load_network,
     package_folder,
-    read_first_golden,
-    read_golden,
 )
-from surveycnn.models.package_files import MODEL_FILE
+from surveycnn.models.package_files import GOLDEN_FILE, MODEL_FILE
 
 GOLDEN_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02}
 """Allowed difference of an engine's raw outputs from the golden ones, by the precision of its arithmetic."""
@@ -95,7 +91,7 @@ def load_fastest(
     """The model on the fastest of the candidates that give its golden outputs; one candidate is taken without a timing."""
     folder = package_folder(name_or_path)
     card = _with_cascade(checked_card(folder), cascade)
-    network = engines.Network(partial(_keras_model, folder, n_threads), card.sha256[MODEL_FILE])
+    network = engines.Network(partial(_keras_model, folder, card, n_threads), _export_key(card, MODEL_FILE))
     found, rates, errors = [], {}, []
     for candidate in candidates:
         try:
@@ -134,7 +130,7 @@ def _behind_first_stage(whole: Predictor, folder: Path, choice: EngineChoice, n_
         return load_first_stage(folder, whole.card, golden=False)
 
     card = first_stage_card(whole.card)
-    network = engines.Network(load, card.sha256[FIRST_STAGE_FILE])
+    network = engines.Network(load, _export_key(card, FIRST_STAGE_FILE))
     first = Predictor(card, partial(_compile, network, card, choice, n_threads), choice.batch_size)
     _check_outputs(first, folder, read_first_golden(folder, whole.card), FIRST_GOLDEN_FILE)
     return CascadePredictor(whole, first)
@@ -171,7 +167,15 @@ def check_golden(predictor: Predictor, folder: str | Path) -> None:
 
 def _check_outputs(predictor: Predictor, folder: str | Path, golden: Golden, name: str) -> np.ndarray:
     """Raw outputs for the golden examples, which are those of the file `name`."""
-    raw = predictor.predict_raw(golden.stamps, *golden.fluxes)
+    try:
+        raw = predictor.predict_raw(golden.stamps, *golden.fluxes)
+    except ModelError:
+        raise
+    except Exception as error:  # whatever the engine raises, the network cannot be used
+        raise ModelError(
+            f"model package {str(folder)!r} is refused: the engine {predictor.engine.kind!r} cannot run it on {name}: "
+            f"{type(error).__name__}: {str(error)[:500]}"
+        ) from error
     difference, allowed = golden_difference(raw, golden.raw), GOLDEN_TOLERANCE[predictor.engine.precision]
     if difference > allowed:
         raise ModelError(
@@ -195,9 +199,16 @@ def _column_finding(card: Card, raw: np.ndarray, golden_raw: np.ndarray, allowed
     return ""
 
 
-def _keras_model(folder: Path, n_threads: int | None) -> Any:
+def _keras_model(folder: Path, card: Card, n_threads: int | None) -> Any:
     engines.limit_threads(n_threads)
-    return load_package(folder, golden=False)[1]
+    return load_network(folder, card, golden=False)
+
+
+def _export_key(card: Card, name: str) -> str:
+    """Names the export of a network of a package: by its file, and by all that the card says of it and Keras alone can verify."""
+    n_weights = card.cascade.n_weights if name == FIRST_STAGE_FILE and card.cascade else card.n_weights
+    said = [card.sha256[name], n_weights, card.activation_bytes, card.input_shapes, card.n_outputs]
+    return hashlib.sha256(repr(said).encode()).hexdigest()
 
 
 def _compile(

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from surveycnn.catalogs.columns import domain_column, lens_columns, merger_columns, morphology_columns, photoz_columns
 from surveycnn.errors import ModelError
+from surveycnn.models.package_files import read_bounded
 from surveycnn.schema import Schema
 
 CARD_FILE = "card.yaml"
@@ -26,13 +28,34 @@ Probability = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+Band = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+.-]*$", max_length=64)]
+"""Part of names of columns."""
+Count = Annotated[int, Field(ge=0, lt=1 << 62)]
 
 
 class CardPart(BaseModel):
     """Base of the card and its parts: immutable, no unknown keys, no NaN."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _printable(cls, value: Any) -> Any:
+        """Texts go to terminals, pages and names of columns: none of them steers a terminal."""
+        texts = [value] if isinstance(value, str) else value if isinstance(value, list | dict) else []
+        for text in texts:
+            if isinstance(text, str) and any(_steers(character) for character in text):
+                raise ValueError(f"{text[:80]!a} has control characters: leave them out")
+        return value
+
+
+def _steers(character: str) -> bool:
+    """Whether a character does something to a terminal: all control characters but newlines, and those that turn the writing."""
+    return (unicodedata.category(character) in ("Cc", "Cs") and character != "\n") or character in _TURNS
+
+
+_TURNS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class Scaling(CardPart):
@@ -87,7 +110,7 @@ class Calibration(CardPart):
 class Domain(CardPart):
     """Range of the training set, outside which a source is flagged."""
 
-    band: str
+    band: Band
     """Band of the magnitudes."""
     magnitude: tuple[float, float]
     """AB magnitudes, brightest and faintest."""
@@ -118,8 +141,8 @@ class Cascade(CardPart):
     """Of the objects of simulated mosaics without lenses, as measured."""
     lost: Share
     """Of the held-out lenses that the network alone ranks above all but ten negatives, those that do not go on."""
-    n_weights: Annotated[int, Field(ge=0)] = 0
-    flops: Annotated[int, Field(ge=0)] = 0
+    n_weights: Count = 0
+    flops: Count = 0
     command: str
     """What made it."""
 
@@ -129,10 +152,10 @@ class Training(CardPart):
 
     simulation: str
     seed: int
-    n: Annotated[int, Field(ge=0)]
+    n: Count
     """Stamps in the training set, before augmentation."""
     command: str
-    epochs: Annotated[int, Field(ge=0)] = 0
+    epochs: Count = 0
 
 
 class Metric(CardPart):
@@ -140,7 +163,7 @@ class Metric(CardPart):
 
     value: float
     definition: str
-    n: Annotated[int, Field(ge=0)]
+    n: Count
     interval: tuple[float, float] | None = None
     """16 and 84 % of the bootstrap."""
 
@@ -151,7 +174,7 @@ class Card(CardPart):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
     version: str
     task: Task
-    bands: Annotated[list[str], Field(min_length=1)]
+    bands: Annotated[list[Band], Field(min_length=1, max_length=100)]
     pixel_scale: Positive
     """arcsec per pixel."""
     stamp_px: Annotated[int, Field(ge=8, le=1024)]
@@ -170,10 +193,10 @@ class Card(CardPart):
     cascade: Cascade | None = None
     training: Training
     metrics: dict[str, Metric] = {}
-    n_weights: Annotated[int, Field(ge=0)] = 0
-    flops: Annotated[int, Field(ge=0)] = 0
+    n_weights: Count = 0
+    flops: Count = 0
     """Floating point operations of a forward pass for one stamp, a multiplication and an addition each counting one."""
-    activation_bytes: Annotated[int, Field(ge=0)] = 0
+    activation_bytes: Count = 0
     """Bytes of all layers' outputs for one stamp: an upper bound of what a forward pass keeps per stamp."""
     licence: str
     keras: str
@@ -288,29 +311,41 @@ def read_card(folder: str | Path) -> Card:
     ModelError
         Where the folder or its card is missing, not YAML, or has a key or value that cannot be used.
     """
-    path = Path(folder) / CARD_FILE
-    if not path.is_file():
-        raise ModelError(f"no model package at {str(folder)!r}: {CARD_FILE} is missing; expected a folder with {CARD_FILE}")
     try:
-        return Card.model_validate(card_values(path))
+        return Card.model_validate(card_values(folder))
     except ValidationError as error:
-        raise ModelError(f"{str(path)!r} cannot be used: {findings_text(error, Card)}") from error
+        raise ModelError(f"{str(Path(folder) / CARD_FILE)!r} cannot be used: {findings_text(error, Card)}") from error
 
 
-def card_values(path: Path) -> Any:
-    """What the YAML of a card holds.
+def card_values(folder: str | Path) -> Any:
+    """What the YAML of the card in `folder` holds.
 
     Raises
     ------
     ModelError
-        Where it is too large for a card, or not YAML.
+        Where it is missing, too large for a card, or not YAML without anchors: a page of them can stand for terabytes.
     """
-    if path.stat().st_size > MAX_CARD_BYTES:
-        raise ModelError(f"{str(path)!r} has {path.stat().st_size} bytes, expected at most {MAX_CARD_BYTES}")
+    path = Path(folder) / CARD_FILE
+    if not path.exists():
+        raise ModelError(f"no model package at {str(folder)!r}: {CARD_FILE} is missing; expected a folder with {CARD_FILE}")
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ModelError(f"{str(path)!r} is not YAML: {error}") from error
+        return yaml.load(read_bounded(path, MAX_CARD_BYTES).decode("utf-8"), _CardLoader)
+    except ModelError as error:
+        raise ModelError(f"no model package at {str(folder)!r}: {error}") from None
+    except yaml.MarkedYAMLError as error:  # its own text quotes the file, which may be a link to another
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ModelError(f"{str(path)!r} is not YAML: {error.problem or error.context}{line}") from None
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        raise ModelError(f"{str(path)!r} is not YAML: {type(error).__name__}") from None
+
+
+class _CardLoader(yaml.SafeLoader):
+    """The safe loader, without anchors."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(problem="an alias of an anchor", problem_mark=self.peek_event().start_mark)
+        return super().compose_node(parent, index)
 
 
 def findings_text(error: ValidationError, card: type[CardPart]) -> str:
@@ -328,5 +363,12 @@ def findings_text(error: ValidationError, card: type[CardPart]) -> str:
 def write_card(folder: str | Path, card: CardPart) -> None:
     """Write ``card.yaml`` into `folder`, keys in the order of the class, absent values left out."""
     values = card.model_dump(mode="json", exclude_none=True)
-    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
+    text = yaml.dump(values, Dumper=_CardDumper, sort_keys=False, allow_unicode=True, width=120)
     (Path(folder) / CARD_FILE).write_text(text, encoding="utf-8")
+
+
+class _CardDumper(yaml.SafeDumper):
+    """The safe dumper, without anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True

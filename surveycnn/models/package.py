@@ -6,9 +6,7 @@ A package is a folder with ``model.keras``, ``card.yaml`` and ``golden.npz``, an
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,45 +15,25 @@ import numpy as np
 from surveycnn.errors import ModelError
 from surveycnn.models.backend import import_keras
 from surveycnn.models.card import CARD_FILE, Card, Cascade, Metric, read_card, write_card
+from surveycnn.models.golden import (
+    FIRST_GOLDEN_ENTRIES,
+    FIRST_GOLDEN_FILE,
+    GOLDEN_TOLERANCE,
+    Golden,
+    golden_difference,
+    golden_entries,
+    read_first_golden,
+    read_golden,
+)
+from surveycnn.models.network import activation_bytes, flops, read_network, write_network
 from surveycnn.models.package_files import GOLDEN_FILE, MODEL_FILE, file_findings, file_sha256
 
 FIRST_STAGE_FILE = "first_stage.keras"
-FIRST_GOLDEN_FILE = "first_stage.npz"
-"""Outputs of the first stage for the examples of the golden file."""
 PACKAGES = Path(__file__).parent / "packages"
 
-GOLDEN_TOLERANCE = 1e-3
-"""Allowed difference of a raw output from its golden value, absolute and relative; engines agree to about 1e-5."""
-
-_FIRST_STAGE_ENTRIES: dict[str, set[str] | None] = {FIRST_STAGE_FILE: None, FIRST_GOLDEN_FILE: {"raw.npy"}}
-_GOLDEN_ENTRIES = {"stamps.npy", "inputs.npy", "raw.npy"}
-_PHOTOMETRY_ENTRIES = {"photometry.npy", "photometry_inputs.npy"}
-
-
-@dataclass(frozen=True)
-class Golden:
-    """Examples with the outputs that a network must give."""
-
-    stamps: np.ndarray
-    """(object, y, x, band) nJy."""
-    inputs: np.ndarray
-    """The same scaled."""
-    photometry: np.ndarray | None = None
-    """(object, 2, band) measured fluxes and their errors, nJy, where the network takes them."""
-    photometry_inputs: np.ndarray | None = None
-    """(object, 2 * band), the same scaled."""
-    raw: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    """(object, output)."""
-
-    @property
-    def network_inputs(self) -> Any:
-        """As a Keras model takes them: one array, or a list."""
-        return self.inputs if self.photometry_inputs is None else [self.inputs, self.photometry_inputs]
-
-    @property
-    def fluxes(self) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
-        """Measured fluxes and their errors, both (object, band) nJy, where the network takes them."""
-        return (None, None) if self.photometry is None else (self.photometry[:, 0], self.photometry[:, 1])
+_FIRST_STAGE_ENTRIES: dict[str, set[str] | None] = {FIRST_STAGE_FILE: None, FIRST_GOLDEN_FILE: FIRST_GOLDEN_ENTRIES}
+_BATCH_BYTES = 1 << 30
+"""Of activations, in a pass through a network for a check."""
 
 
 def shipped_models() -> dict[str, Path]:
@@ -103,17 +81,14 @@ def save_package(folder: str | Path, model: Any, card: Card, golden: Golden) -> 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD_FILE).unlink(missing_ok=True)  # a package without a card is no package: the card comes last
     _check_shapes(model, card)
-    _save_network(folder / MODEL_FILE, model)
-    raw = np.asarray(keras.ops.convert_to_numpy(model(golden.network_inputs, training=False)), np.float32)
+    digests = {MODEL_FILE: write_network(folder / MODEL_FILE, model)}
+    raw = _outputs(model, golden)
     arrays: dict[str, Any] = {"stamps": np.float32(golden.stamps), "inputs": np.float32(golden.inputs), "raw": raw}
     if golden.photometry is not None:
         arrays |= {"photometry": golden.photometry, "photometry_inputs": np.float32(golden.photometry_inputs)}
     np.savez_compressed(folder / GOLDEN_FILE, **arrays)
-    digests = {name: file_sha256(folder / name) for name in (MODEL_FILE, GOLDEN_FILE)}
-    # a network that is called several times, on views of a stamp, keeps the activations of one call at a time
-    outputs = [tensor.shape[1:] for layer in _all_layers(model, per_call=False) for tensor in _as_list(layer.output)]
-    activations = int(sum(4 * np.prod(shape) for shape in outputs))
-    sizes = {"n_weights": model.count_params(), "flops": _flops(model), "activation_bytes": activations}
+    digests[GOLDEN_FILE] = file_sha256(folder / GOLDEN_FILE)
+    sizes = {"n_weights": model.count_params(), "flops": flops(model), "activation_bytes": activation_bytes(model)}
     card = card.model_copy(update={"keras": keras.__version__, "sha256": digests} | sizes)
     write_card(folder, card)
     return card
@@ -136,11 +111,10 @@ def add_first_stage(folder: str | Path, model: Any, cascade: Cascade, metrics: M
     golden = read_golden(folder, card)
     _check_shapes(model, first_stage_card(card))
     (folder / CARD_FILE).unlink()
-    _save_network(folder / FIRST_STAGE_FILE, model)
-    raw = import_keras().ops.convert_to_numpy(model(golden.network_inputs, training=False))
-    np.savez_compressed(folder / FIRST_GOLDEN_FILE, raw=np.asarray(raw, np.float32))
-    digests = {name: file_sha256(folder / name) for name in _FIRST_STAGE_ENTRIES}
-    cascade = cascade.model_copy(update={"n_weights": model.count_params(), "flops": _flops(model)})
+    digests = {FIRST_STAGE_FILE: write_network(folder / FIRST_STAGE_FILE, model)}
+    np.savez_compressed(folder / FIRST_GOLDEN_FILE, raw=_outputs(model, golden))
+    digests[FIRST_GOLDEN_FILE] = file_sha256(folder / FIRST_GOLDEN_FILE)
+    cascade = cascade.model_copy(update={"n_weights": model.count_params(), "flops": flops(model)})
     changed = {"cascade": cascade, "sha256": card.sha256 | digests, "metrics": card.metrics | dict(metrics or {})}
     card = card.model_copy(update=changed)
     write_card(folder, card)
@@ -153,55 +127,14 @@ def first_stage_card(card: Card) -> Card:
 
 
 def load_first_stage(folder: str | Path, card: Card, *, golden: bool = True) -> Any:
-    """Keras model of the first stage in a package whose files have been verified; its golden outputs are checked on request."""
-    model = _keras_model(Path(folder) / FIRST_STAGE_FILE, card)
+    """Keras model of the first stage in a package with that card; its golden outputs are checked on request."""
+    model = read_network(folder, FIRST_STAGE_FILE, card)
     _check_shapes(model, first_stage_card(card))
+    if card.cascade is not None:
+        _check_sizes({"cascade.n_weights": (model.count_params(), card.cascade.n_weights)})
     if golden:
         _check_golden(read_first_golden(folder, card), model, FIRST_GOLDEN_FILE)
     return model
-
-
-def read_first_golden(folder: str | Path, card: Card) -> Golden:
-    """Examples of the golden file with the outputs of the first stage."""
-    golden = read_golden(folder, card)
-    try:
-        with np.load(Path(folder) / FIRST_GOLDEN_FILE, allow_pickle=False) as arrays:
-            raw = arrays["raw"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{FIRST_GOLDEN_FILE} cannot be read: {error}") from error
-    if raw.shape != (len(golden.raw), 1):
-        raise ModelError(f"{FIRST_GOLDEN_FILE} has raw {raw.shape}, expected {(len(golden.raw), 1)}")
-    return replace(golden, raw=raw)
-
-
-def _save_network(path: Path, model: Any) -> None:
-    """Write a network without the optimizer and the loss, which are no part of it."""
-    bare = type(model).from_config(model.get_config())
-    bare.set_weights(model.get_weights())
-    bare.save(path)
-
-
-def _all_layers(model: Any, *, per_call: bool) -> list[Any]:
-    """Layers of a network and of the networks in it; with `per_call` as often as each is called."""
-    found = []
-    for layer in model.layers:
-        if hasattr(layer, "layers"):
-            n_calls = max(1, len(layer._inbound_nodes)) if per_call else 1  # Keras has no public name for the calls
-            found += _all_layers(layer, per_call=per_call) * n_calls
-        else:
-            found.append(layer)
-    return found
-
-
-def _flops(model: Any) -> int:
-    """Floating point operations of the convolutions and dense layers for one stamp; the rest costs little beside them."""
-    layers = import_keras().layers
-    total = 0
-    for layer in _all_layers(model, per_call=True):
-        if isinstance(layer, layers.Conv2D | layers.Dense):
-            places = np.prod(layer.output.shape[1:-1])  # the kernel is applied at each pixel of the output; a dense one once
-            total += int(2 * np.prod(layer.kernel.shape) * places)
-    return total
 
 
 def load_package(name_or_path: str | Path, *, golden: bool = True) -> tuple[Card, Any]:
@@ -219,9 +152,14 @@ def load_package(name_or_path: str | Path, *, golden: bool = True) -> tuple[Card
     """
     folder = package_folder(name_or_path)
     card = read_card(folder)
+    return card, load_network(folder, card, golden=golden)
+
+
+def load_network(folder: Path, card: Card, *, golden: bool = True) -> Any:
+    """Keras model of a package with that card, verified as by :func:`load_package`."""
     findings, model = _inspect(folder, card, golden)
     _refuse(folder, findings)
-    return card, model
+    return model
 
 
 def checked_card(folder: Path) -> Card:
@@ -251,44 +189,9 @@ def check_package(folder: str | Path) -> list[str]:
     return _inspect(Path(folder), card, golden=True)[0]
 
 
-def read_golden(folder: str | Path, card: Card) -> Golden:
-    """Examples of the golden file.
-
-    Raises
-    ------
-    ModelError
-        Where the file lacks an array or one has another shape than the card says.
-    """
-    try:
-        with np.load(Path(folder) / GOLDEN_FILE, allow_pickle=False) as arrays:
-            golden = Golden(**{Path(name).stem: arrays[name] for name in _golden_entries(card)})
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{GOLDEN_FILE} cannot be read: {error}") from error
-    n = len(golden.raw)
-    shapes = {"stamps": (n, *card.input_shape), "inputs": (n, *card.input_shape), "raw": (n, card.n_outputs)}
-    if card.photometry is not None:
-        shapes |= {"photometry": (n, 2, len(card.bands)), "photometry_inputs": (n, 2 * len(card.bands))}
-    wrong = [f"{name} {getattr(golden, name).shape}" for name, shape in shapes.items() if getattr(golden, name).shape != shape]
-    if wrong or n == 0:
-        expected = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise ModelError(f"{GOLDEN_FILE} has {', '.join(wrong) or 'no examples'}, expected {expected} with at least one example")
-    return golden
-
-
-def _golden_entries(card: Card) -> set[str]:
-    """Files in the golden file of a card."""
-    return _GOLDEN_ENTRIES | (_PHOTOMETRY_ENTRIES if card.photometry else set())
-
-
-def golden_difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """Largest difference between two arrays of raw outputs, relative where the expected value is above 1; inf with NaN."""
-    difference = np.abs(found - expected) / np.maximum(1, np.abs(expected))
-    return float(np.where(np.isfinite(difference), difference, np.inf).max(initial=0.0))
-
-
 def _file_findings(folder: Path, card: Card) -> list[str]:
     further = None if card.cascade is None else _FIRST_STAGE_ENTRIES
-    return file_findings(folder, card.sha256, _golden_entries(card), further)
+    return file_findings(folder, card.sha256, golden_entries(card), further)
 
 
 def _inspect(folder: Path, card: Card, golden: bool) -> tuple[list[str], Any]:
@@ -297,8 +200,10 @@ def _inspect(folder: Path, card: Card, golden: bool) -> tuple[list[str], Any]:
     if findings:
         return findings, None
     try:
-        model = _keras_model(folder / MODEL_FILE, card)
+        model = read_network(folder, MODEL_FILE, card)
         _check_shapes(model, card)
+        found = {"n_weights": model.count_params(), "activation_bytes": activation_bytes(model)}
+        _check_sizes({name: (value, getattr(card, name)) for name, value in found.items()})
         if golden:
             _check_golden(read_golden(folder, card), model, GOLDEN_FILE)
         if golden and card.cascade is not None:
@@ -308,17 +213,11 @@ def _inspect(folder: Path, card: Card, golden: bool) -> tuple[list[str], Any]:
     return [], model
 
 
-def _keras_model(path: Path, card: Card) -> Any:
-    try:
-        return import_keras().saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises anything on a broken file, and each means that the model cannot be had
-        raise ModelError(
-            f"{path.name} (written by Keras {card.keras}) cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
-
-
 def _check_shapes(model: Any, card: Card) -> None:
-    found = ([tuple(tensor.shape[1:]) for tensor in model.inputs], tuple(model.output_shape[1:]))
+    try:
+        found = ([tuple(tensor.shape[1:]) for tensor in model.inputs], tuple(model.output_shape[1:]))
+    except (AttributeError, TypeError, ValueError) as error:  # a network that was never told its input
+        raise ModelError(f"the network has no shape of its inputs and output: {error}") from error
     expected = (card.input_shapes, (card.n_outputs,))
     if found != expected:
         (shapes, output), (own_shapes, own_output) = found, expected
@@ -326,12 +225,32 @@ def _check_shapes(model: Any, card: Card) -> None:
         raise ModelError(f"the network goes from {texts[0]} to {output}, the card says from {texts[1]} to {own_output}")
 
 
+def _check_sizes(sizes: Mapping[str, tuple[int, int]]) -> None:
+    """The plan gives memory by what the card says: pairs of what the network has and what the card says, by key."""
+    wrong = [f"{name} is {found}, the card says {said}" for name, (found, said) in sizes.items() if found != said]
+    if wrong:
+        raise ModelError(f"the card is not that of the network: {'; '.join(wrong)}")
+
+
 def _check_golden(golden: Golden, model: Any, name: str) -> None:
-    found = import_keras().ops.convert_to_numpy(model(golden.network_inputs, training=False))
-    difference = golden_difference(found, golden.raw)
+    difference = golden_difference(_outputs(model, golden), golden.raw)
     if difference > GOLDEN_TOLERANCE:
         raise ModelError(f"outputs differ from {name} by {difference:.2g}, allowed are {GOLDEN_TOLERANCE:.2g}")
 
 
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
+def _outputs(model: Any, golden: Golden) -> np.ndarray:
+    """Raw outputs (object, output) float32 for the golden examples, in batches that fit into memory."""
+    ops, inputs = import_keras().ops, golden.network_inputs
+    step = max(1, _BATCH_BYTES // max(1, activation_bytes(model)))
+    found = []
+    for start in range(0, len(golden.inputs), step):
+        some = slice(start, start + step)
+        batch = [values[some] for values in inputs] if isinstance(inputs, list) else inputs[some]
+        try:
+            raw = ops.convert_to_numpy(model(batch, training=False))
+        except Exception as error:  # whatever the backend raises, the network cannot be used
+            raise ModelError(
+                f"the network cannot be run on its golden examples: {type(error).__name__}: {str(error)[:500]}"
+            ) from error
+        found.append(np.asarray(raw, np.float32))
+    return np.concatenate(found)

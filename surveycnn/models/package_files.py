@@ -1,26 +1,35 @@
-"""The files of a model package, looked through without unpacking or running any of them: digests, entries, layers."""
+"""The files of a model package, looked through without unpacking or running any of them: digests, entries, layers, arrays.
+
+A package may come from a stranger who signed its card himself. What is loaded is made of the very bytes that were checked here.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import io
+import os
+import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from surveycnn.errors import ModelError
+from surveycnn.models.network_config import checked_config
+from surveycnn.models.weights_file import stored_values
 
 MODEL_FILE = "model.keras"
 GOLDEN_FILE = "golden.npz"
+CONFIG_ENTRY, WEIGHTS_ENTRY, METADATA_ENTRY = "config.json", "model.weights.h5", "metadata.json"
 
-_KERAS_ENTRIES = {"metadata.json", "config.json", "model.weights.h5"}
-_OWN = ("keras.layers.", "keras.initializers.", "keras.DTypePolicy", "keras.src.models.functional.Functional", "keras.src.ops.")
-_MARKERS = {"__keras_tensor__", "__tuple__", "__slice__"}
-"""Names in a configuration that stand for plain values."""
-_RUN_CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
-"""Layers that run code or open files of their own."""
-_MAX_UNPACKED_BYTES = 1 << 30
+_KERAS_ENTRIES = {METADATA_ENTRY, CONFIG_ENTRY, WEIGHTS_ENTRY}
+_MAX_BYTES = 1 << 30
+"""Of a file, and of what it unpacks to."""
 _MAX_RATIO = 100
 """A zip entry that unpacks to more than this many times its size is a bomb, not a network."""
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError)
+"""What Python's zipfile raises on bytes that are none."""
 
 
 def file_findings(
@@ -34,62 +43,91 @@ def file_findings(
         Entries of the files beside the network and its golden file; None for another network.
     """
     findings = []
-    wanted = {MODEL_FILE: None, GOLDEN_FILE: golden_entries} | dict(further or {})
-    for name, entries in wanted.items():
-        path = folder / name
-        if not path.is_file():
-            findings.append(f"{name} is missing")
-        elif name not in sha256:
-            findings.append(f"the card has no sha256 of {name}")
-        elif (digest := file_sha256(path)) != sha256[name]:
-            findings.append(f"{name} has sha256 {digest[:12]}..., the card says {sha256[name][:12]}...")
-        else:
-            findings += [f"{name}: {finding}" for finding in _zip_findings(path, entries or _KERAS_ENTRIES)]
-    if not findings:
-        networks = [name for name, entries in wanted.items() if entries is None]
-        findings = [finding for name in networks for finding in _layer_findings(folder / name)]
-    return findings
-
-
-def _zip_findings(path: Path, allowed: set[str]) -> list[str]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
-    except zipfile.BadZipFile as error:
-        return [f"not a zip file: {error}"]
-    findings = []
-    names = [info.filename for info in infos]
-    if sorted(names) != sorted(allowed):
-        findings.append(f"entries are {sorted(names)}, expected {sorted(allowed)}")
-    unpacked = sum(info.file_size for info in infos)
-    if unpacked > _MAX_UNPACKED_BYTES or any(info.file_size > _MAX_RATIO * max(info.compress_size, 1024) for info in infos):
-        findings.append(f"unpacks to {unpacked} bytes from {path.stat().st_size}: too much for a network")
-    return findings
-
-
-def _layer_findings(path: Path) -> list[str]:
-    """Objects in the network's configuration that are not Keras's own."""
-    with zipfile.ZipFile(path) as archive:
+    for name, entries in ({MODEL_FILE: None, GOLDEN_FILE: golden_entries} | dict(further or {})).items():
         try:
-            config = json.loads(archive.read("config.json"))
-        except ValueError as error:
-            return [f"{path.name}: config.json is not JSON: {error}"]
-    foreign = sorted({name for name in _classes(config) if not name.startswith(_OWN) or name.rsplit(".")[-1] in _RUN_CODE})
-    return [f"{path.name} has objects other than Keras's own layers: {', '.join(foreign)}"] if foreign else []
+            if entries is None:
+                checked_network(folder, name, sha256)
+            else:
+                checked_entries(folder, name, sha256, entries)
+        except ModelError as error:
+            findings.append(str(error))
+    return findings
 
 
-def _classes(config: Any) -> list[str]:
-    """Dotted names of all classes that a Keras configuration would build."""
-    if isinstance(config, list):
-        return [name for item in config for name in _classes(item)]
-    if not isinstance(config, dict):
-        return []
-    own = []
-    if "class_name" in config and config["class_name"] not in _MARKERS:
-        own = [f"{config.get('module')}.{config['class_name']}"]
-        if config.get("registered_name") not in (None, config["class_name"]):
-            own.append(str(config["registered_name"]))
-    return own + [name for item in config.values() for name in _classes(item)]
+def checked_network(folder: Path, name: str, sha256: Mapping[str, str]) -> tuple[dict[str, bytes], int]:
+    """Entries of a Keras file whose digest, layers and arrays are as they should be, and the number of values in its weights.
+
+    Raises
+    ------
+    ModelError
+        With the first thing that is wrong.
+    """
+    entries = checked_entries(folder, name, sha256, _KERAS_ENTRIES)
+    entries[CONFIG_ENTRY] = checked_config(name, entries[CONFIG_ENTRY])
+    return entries, stored_values(f"{name}: {WEIGHTS_ENTRY}", entries[WEIGHTS_ENTRY])
+
+
+def checked_entries(folder: Path, name: str, sha256: Mapping[str, str], allowed: set[str]) -> dict[str, bytes]:
+    """Bytes of the entries of a zip file whose digest agrees and which has exactly the `allowed` entries.
+
+    Raises
+    ------
+    ModelError
+        With the first thing that is wrong.
+    """
+    content = read_bounded(Path(folder) / name, _MAX_BYTES)
+    if name not in sha256:
+        raise ModelError(f"the card has no sha256 of {name}")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sha256[name]:
+        raise ModelError(f"{name} has sha256 {digest[:12]}..., the card says {sha256[name][:12]}...")
+    return _zip_entries(name, content, allowed)
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """Bytes of a regular file of a package, opened once, so that what was measured is what is read.
+
+    Raises
+    ------
+    ModelError
+        Where it is missing, no regular file (a pipe would wait for ever), or larger than `limit` bytes.
+    """
+    try:
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ModelError(f"{path.name} is no regular file")
+            content = file.read(limit + 1)
+    except FileNotFoundError:
+        raise ModelError(f"{path.name} is missing") from None
+    except IsADirectoryError:
+        raise ModelError(f"{path.name} is no regular file") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path.name} cannot be read: {error}") from None
+    if len(content) > limit:
+        raise ModelError(f"{path.name} has more than {limit} bytes")
+    return content
+
+
+def _zip_entries(name: str, content: bytes, allowed: set[str]) -> dict[str, bytes]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            _check_entries(name, archive.infolist(), len(content), allowed)
+            return {info.filename: archive.read(info) for info in archive.infolist()}
+    except _ZIP_ERRORS as error:
+        raise ModelError(f"{name}: not a zip file: {error}") from error
+
+
+def _check_entries(name: str, infos: list[zipfile.ZipInfo], n_bytes: int, allowed: set[str]) -> None:
+    names = sorted(info.filename for info in infos)
+    if names != sorted(allowed):
+        shown = [entry[:80] for entry in names[:10]]
+        raise ModelError(f"{name}: entries are {shown}, expected {sorted(allowed)}")
+    unpacked = sum(info.file_size for info in infos)
+    if unpacked > _MAX_BYTES or any(info.file_size > _MAX_RATIO * max(info.compress_size, 1024) for info in infos):
+        raise ModelError(f"{name}: unpacks to {unpacked} bytes from {n_bytes}: too much for a network")
+    if any(info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in infos):
+        raise ModelError(f"{name}: entries are encrypted or packed in another way than zip's deflate")
 
 
 def file_sha256(path: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from surveycnn.errors import InputError, ModelError
-from surveycnn.models.card import CARD_FILE, CardPart, Metric, card_values, findings_text
+from surveycnn.models.card import CARD_FILE, CardPart, Count, Digest, Metric, card_values, findings_text
 
 TASK = "photoz_table"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
@@ -43,7 +43,7 @@ class TableCard(CardPart):
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     task: Literal["photoz_table"] = "photoz_table"
-    bands: Annotated[list[str], Field(min_length=1)]
+    bands: Annotated[list[Annotated[str, Field(pattern=r"^\S+$", max_length=64)]], Field(min_length=1, max_length=100)]
     columns: dict[str, str] = {}
     """Column of the table for each of ``flux_<band>``, ``flux_err_<band>``, ``mag_<band>``, ``mag_err_<band>`` that is called
     otherwise."""
@@ -58,13 +58,13 @@ class TableCard(CardPart):
     settings: FitSettings
     n_train: Annotated[int, Field(ge=1)]
     n_valid: Annotated[int, Field(ge=1)]
-    epochs: Annotated[int, Field(ge=0)]
+    epochs: Count
     """Passes after which the committee was best on the validation rows."""
     metrics: dict[str, Metric] = {}
     """On the validation rows, which also stopped the fit: score rows of your own for an independent figure."""
     surveycnn: str
     keras: str
-    sha256: dict[str, str] = {}
+    sha256: dict[str, Digest] = {}
 
     @model_validator(mode="after")
     def _complete(self) -> TableCard:
@@ -97,9 +97,9 @@ def read_table_card(folder: str | Path) -> TableCard:
         Where the folder or its card is missing, is that of another kind of model, or cannot be used.
     """
     path = Path(folder) / CARD_FILE
-    if not path.is_file():
+    if not path.exists():
         raise ModelError(f"no photo-z model at {str(folder)!r}: {CARD_FILE} is missing; fit one with 'surveycnn photoz fit'")
-    values = card_values(path)
+    values = card_values(folder)
     if not isinstance(values, dict) or values.get("task") != TASK:
         found = values.get("task") if isinstance(values, dict) else type(values).__name__
         raise ModelError(f"{str(path)!r} is the card of {found!r}, expected {TASK!r}: a model of 'surveycnn photoz fit'")

@@ -10,7 +10,6 @@ import io
 import os
 import shutil
 import uuid
-import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -22,9 +21,9 @@ from threadpoolctl import threadpool_limits
 
 from surveycnn.errors import InputError, ModelError
 from surveycnn.inference.heads import redshift_columns
-from surveycnn.models.card import CARD_FILE, card_values, write_card
-from surveycnn.models.package import GOLDEN_TOLERANCE, golden_difference
-from surveycnn.models.package_files import GOLDEN_FILE, MODEL_FILE, file_findings, file_sha256
+from surveycnn.models.card import card_values, write_card
+from surveycnn.models.golden import GOLDEN_TOLERANCE, golden_difference, read_arrays
+from surveycnn.models.package_files import GOLDEN_FILE, MODEL_FILE, WEIGHTS_ENTRY, checked_network, file_findings, file_sha256
 from surveycnn.photoz.card import TASK, TableCard, read_table_card
 from surveycnn.photoz.features import features_of
 from surveycnn.photoz.network import Layers, build_published, forward, layer_name, mean_mixture
@@ -34,7 +33,6 @@ N_GOLDEN = 16
 CHUNK = 2048
 """Rows of a piece of work: its arrays stay in the processor's cache."""
 _GOLDEN_ENTRIES = {"flux.npy", "flux_err.npy", "raw.npy"}
-_WEIGHTS = "model.weights.h5"
 
 
 class PhotozModel:
@@ -173,7 +171,7 @@ def check_photoz(folder: str | Path) -> list[str]:
 def is_photoz_package(folder: str | Path) -> bool:
     """Whether `folder` has a card that calls itself one of a photo-z model for tables."""
     try:
-        values = card_values(Path(folder) / CARD_FILE)
+        values = card_values(folder)
     except (ModelError, OSError):
         return False
     return isinstance(values, dict) and values.get("task") == TASK
@@ -185,8 +183,9 @@ def _inspect(folder: Path, card: TableCard) -> tuple[list[str], PhotozModel | No
     if findings:
         return findings, None
     try:
-        model = PhotozModel(card, _read_members(folder / MODEL_FILE))
-        with np.load(folder / GOLDEN_FILE, allow_pickle=False) as arrays:
+        model = PhotozModel(card, _read_members(folder, card))
+        arrays = read_arrays(folder, GOLDEN_FILE, card.sha256, _GOLDEN_ENTRIES)
+        with np.errstate(all="ignore"):
             found, expected = model.predict_raw(arrays["flux"], arrays["flux_err"]), arrays["raw"]
         if (
             found.shape != expected.shape
@@ -195,7 +194,9 @@ def _inspect(folder: Path, card: TableCard) -> tuple[list[str], PhotozModel | No
             or found.size < 3 * card.n_components * len(found)
         ):
             return [f"the networks give {found.shape}, {GOLDEN_FILE} has {expected.shape}"], None
-    except (ValueError, KeyError, OSError, IndexError) as error:
+    except ModelError as error:
+        return [str(error)], None
+    except (ValueError, TypeError, KeyError, OSError, RuntimeError, IndexError) as error:
         return [f"{MODEL_FILE} or {GOLDEN_FILE} cannot be read: {error}"], None
     difference = golden_difference(found, expected)
     if difference > GOLDEN_TOLERANCE:
@@ -203,16 +204,16 @@ def _inspect(folder: Path, card: TableCard) -> tuple[list[str], PhotozModel | No
     return [], model
 
 
-def _read_members(path: Path) -> list[Layers]:
-    """Kernels and biases of the dense layers of each member in a Keras file."""
+def _read_members(folder: Path, card: TableCard) -> list[Layers]:
+    """Kernels and biases of the dense layers of each member in the Keras file."""
     import h5py
 
-    with zipfile.ZipFile(path) as archive:
-        stored = io.BytesIO(archive.read(_WEIGHTS))
+    entries, _ = checked_network(folder, MODEL_FILE, card.sha256)
+    stored = io.BytesIO(entries[WEIGHTS_ENTRY])
     with h5py.File(stored, "r") as file:
         named = {str(group.attrs["name"]): (group["0"][:], group["1"][:]) for group in _variables(file) if "0" in group}
     members: list[Layers] = []
-    while layer_name(len(members), 0) in named:
+    while len(members) < card.settings.members and layer_name(len(members), 0) in named:
         places = range(len(named))
         names = [layer_name(len(members), place) for place in places]
         members.append([named[name] for name in names if name in named])
