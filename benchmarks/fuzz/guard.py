@@ -43,6 +43,7 @@ _GENERATING = (
     "functools",
     "pydantic",
     "numpy",
+    "openvino",
     "astropy",
     "pyparsing",
     "ply",

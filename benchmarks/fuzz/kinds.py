@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol, cast
 
-KINDS = ("fits_headers", "where")
+KINDS = ("fits_headers", "fits_bytes", "config", "catalogs", "tables", "where", "work_dir", "packages")
 
 DEFAULT_SECONDS = 20.0
 DEFAULT_MEMORY_MB = 512.0
