@@ -157,6 +157,20 @@ class EngineConfig(Strict):
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=65536)] = "auto"
 
 
+class LimitsConfig(Strict):
+    """How long a unit of work may take before it is taken to hang.
+
+    On a Dask cluster the worker process of a unit that hangs is killed and started anew; what else it was at is done again. The
+    unit is tried once more when nothing else runs, and given up if it hangs again. Where units run in this process (``serial``,
+    ``threads``), nothing can end one, and the limits do not hold: stop the run, and the same command goes on.
+    """
+
+    tile_seconds: float = Field(default=3600.0, gt=0)
+    """Of a tile, loading the models included. The slowest tile of a run should stay far below it."""
+    ingest_seconds: float = Field(default=86400.0, gt=0)
+    """Of one band of a mosaic, which is read as a whole."""
+
+
 def _as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
@@ -179,6 +193,7 @@ class SurveyConfig(Strict):
     models: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ("lens", "morphology", "merger", "photoz")
     engine: EngineConfig = EngineConfig()
     cluster: str = "local"
+    limits: LimitsConfig = LimitsConfig()
     formats: tuple[Literal["hats", "zarr", "fits"], ...] = Field(default=("hats", "zarr", "fits"), min_length=1)
 
     @field_validator("mosaics", mode="before", json_schema_input_type=str | tuple[MosaicConfig, ...])

@@ -28,6 +28,10 @@ class ClusterError(UserError):
     """The cluster that was asked for cannot be had on this machine."""
 
 
+class StorageError(UserError):
+    """A folder can no longer be written: its disk is full, the quota is used up, or the permission is gone."""
+
+
 class CatalogError(UserError):
     """A published catalog is missing or broken, or a query on it cannot be understood."""
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import importlib
 import os
-import pickle
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from surveycnn.errors import ClusterError
+from surveycnn.run.dask_link import NO_WORKER_SECONDS, DaskLink, quiet_client
 from surveycnn.run.execute import SerialExecutor
 from surveycnn.sections import Strict, read_yaml, validate_section
 
@@ -49,7 +49,9 @@ class Cluster:
     warm_up: Callable[[Callable[[], None]], None]
     """Runs a function once in every worker process, present and future, without waiting for it."""
     check: Callable[[], None] = lambda: None
-    """Raises ClusterError where no worker is left."""
+    """Raises ClusterError where the scheduler is gone or no worker is left."""
+    end_worker: Callable[[str], None] | None = None
+    """Ends the worker process of an address, and all that it is at; None where units run in this process."""
 
     @property
     def n_slots(self) -> int:
@@ -96,28 +98,6 @@ def memory_of_this_machine() -> int:
     return MEMORY_LIMIT
 
 
-class PackingExecutor(Executor):
-    """Hands calls to the executor of a Dask client as one piece of bytes each.
-
-    Dask would walk through the arguments in search of its own objects, and keeps the last thousand messages of every connection:
-    as bytes, batches of tasks cost a tenth of the time and of the memory.
-    """
-
-    def __init__(self, executor: Executor):
-        self._executor = executor
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        from distributed.protocol.pickle import dumps
-
-        return self._executor.submit(call_packed, dumps((fn, args, kwargs)))
-
-
-def call_packed(packed: bytes) -> Any:
-    """Make a call that :class:`PackingExecutor` has packed."""
-    function, args, kwargs = pickle.loads(packed)
-    return function(*args, **kwargs)
-
-
 @contextmanager
 def open_cluster(word: str) -> Iterator[Cluster]:
     """The cluster that `word` of the configuration names; closed at the end, or left alone where it was running before.
@@ -160,37 +140,33 @@ def _dask_cluster(stack: ExitStack, word: str) -> Cluster:
         address = stack.enter_context(_local_cuda_cluster())
     else:
         address = stack.enter_context(_cluster_from_file(word))
+    stack.enter_context(quiet_client())
     try:
         client = stack.enter_context(Client(address, set_as_default=False, timeout=CONNECT_TIMEOUT))
     except (OSError, ValueError) as error:
         raise ClusterError(f"no Dask scheduler answers at {word!r} ({error}): start it or correct `cluster`") from None
-    return _describe(client, word)
-
-
-def _describe(client: Any, word: str) -> Cluster:
     _wait_for_a_worker(client, word)
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     n_threads = max(worker["nthreads"] for worker in workers)
     limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
-    executor = PackingExecutor(client.get_executor(pure=False))
     description = f"{word}: {len(workers)} worker{'s' * (len(workers) > 1)} of {n_threads} threads"
-
-    def warm_up(function: Callable[[], None]) -> None:
-        client.register_plugin(_warm_up_plugin(function))
-
-    def check() -> None:
-        if not client.scheduler_info(n_workers=-1)["workers"]:
-            # A nanny gives up on a worker that dies while it starts.
-            raise ClusterError(
-                f"cluster {word!r} has lost all its workers: look at their logs; the same command goes on from here"
-            )
-
-    return Cluster("dask", executor, len(workers), n_threads, min(limits, default=None), description, warm_up, check)
+    link = DaskLink(client, word, patience=0 if word in WORDS else NO_WORKER_SECONDS)
+    return Cluster(
+        "dask",
+        link,
+        len(workers),
+        n_threads,
+        min(limits, default=None),
+        description,
+        lambda function: client.register_plugin(_warm_up_plugin(function)),
+        link.check,
+        link.end_worker,
+    )
 
 
 def _wait_for_a_worker(client: Any, word: str) -> None:
     try:
-        client.wait_for_workers(1, timeout=600)
+        client.wait_for_workers(1, timeout=NO_WORKER_SECONDS)
     except TimeoutError:
         raise ClusterError(
             f"cluster {word!r} has had no worker for 10 minutes: look at its queue and at the workers' logs"

@@ -6,8 +6,6 @@ serves all of them.
 
 from __future__ import annotations
 
-import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
@@ -17,6 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from surveycnn.errors import UserError
+from surveycnn.run.batch import BATCH_SECONDS, BatchResult, Task, call_batch, reason_of
 
 CHECK_SECONDS = 60.0
 """Silence after which the cluster is asked whether it still has workers."""
@@ -24,19 +23,8 @@ CHECK_SECONDS = 60.0
 ATTEMPTS = 3
 """Times that a unit is tried before an exception is taken as final."""
 
-BATCH_SECONDS = 0.25
-"""What a batch should take, and after which it gives back what it has not begun: long beside the 2 ms that a future costs."""
-
 MAX_BATCH = 128
 """Tasks in a batch at most, so that a future stays small."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """One call to make: a picklable function and the unit that it is given."""
-
-    function: Callable[[Any], Any]
-    unit: Any
 
 
 @dataclass(frozen=True)
@@ -45,43 +33,14 @@ class Outcome:
 
     task: Task
     state: str
-    """``done``, ``failed`` (raised every time), ``lost`` (its worker died) or ``quarantined`` (again when it ran alone)."""
+    """``done``, ``failed`` (raised every time), ``lost`` (its worker died, or it hangs) or ``quarantined`` (again when alone)."""
     result: Any = None
     reason: str = ""
     """One line."""
     details: str = ""
     """Traceback."""
-
-
-@dataclass(frozen=True)
-class BatchResult:
-    """What a batch has come to; plain values, so that it travels whatever was raised."""
-
-    ends: list[tuple[str, Any, str, str]]
-    """State, result, reason and details of each task that was begun, in their order."""
-    seconds: float
-
-
-def call_batch(tasks: tuple[Task, ...], seconds: float = BATCH_SECONDS) -> BatchResult:
-    """Make the calls one after another until `seconds` are over; the first is always made.
-
-    Raises
-    ------
-    UserError
-        Of the first task that raises one: the run is over.
-    """
-    started = time.perf_counter()
-    ends = []
-    for task in tasks:
-        try:
-            ends.append(("done", task.function(task.unit), "", ""))
-        except UserError:
-            raise
-        except Exception as error:
-            ends.append(("failed", None, *_reason(error)))
-        if time.perf_counter() - started > seconds:
-            break
-    return BatchResult(ends, time.perf_counter() - started)
+    hangs: bool = False
+    """Whether it is lost because it took too long."""
 
 
 class SerialExecutor(Executor):
@@ -103,6 +62,8 @@ def execute(
     window: int,
     n_tasks: int | None = None,
     check: Callable[[], None] = lambda: None,
+    limit: float | None = None,
+    end_worker: Callable[[str], None] | None = None,
 ) -> Iterator[Outcome]:
     """Outcomes of `tasks`, in the order in which they end.
 
@@ -113,7 +74,11 @@ def execute(
     n_tasks
         Number of `tasks` where it is known: near the end, batches leave something for every worker then.
     check
-        Called whenever nothing has ended for a while; raises where nothing ever will.
+        Called whenever nothing has ended for a while, and where batches were dropped; raises where nothing ever will end.
+    limit
+        Seconds that a task may take before it is taken to hang, where there is an `end_worker`.
+    end_worker
+        Ends the worker process of an address, in which a task hangs. In this process nothing can end a task.
 
     Raises
     ------
@@ -126,7 +91,8 @@ def execute(
     of its own.
 
     A worker that dies takes all its running tasks with it, so its death says nothing of which one is to blame: those end as
-    ``lost`` and are to be given to :func:`execute_alone` when nothing else runs.
+    ``lost`` and are to be given to :func:`execute_alone` when nothing else runs. So does a task that hangs: another that holds
+    a lock may be to blame.
     """
     waiting = _Waiting(tasks, n_tasks, window)
     running: dict[Future, list[_Try]] = {}
@@ -134,7 +100,7 @@ def execute(
     try:
         while True:
             while len(running) < window and (batch := waiting.next_batch()):
-                future = executor.submit(call_batch, tuple(one.task for one in batch))
+                future = executor.submit(call_batch, tuple(one.task for one in batch), limit if end_worker else None)
                 running[future] = batch
                 future.add_done_callback(ended.put)
             if not running:
@@ -145,7 +111,11 @@ def execute(
                 check()
                 continue
             batch = running.pop(future)
-            outcomes = _outcomes(future, batch, waiting)
+            if future.cancelled():
+                check()  # the connection to the scheduler was lost; if it is there again, nothing has happened
+                waiting.give_back(batch)
+                continue
+            outcomes = _outcomes(future, batch, waiting, end_worker)
             # Dask computes a result again that is lost with its worker while anybody still holds the future.
             del future
             for one, outcome in zip(batch, outcomes, strict=False):
@@ -158,11 +128,28 @@ def execute(
             future.cancel()
 
 
-def execute_alone(executor: Executor, tasks: Iterable[Task], *, check: Callable[[], None] = lambda: None) -> Iterator[Outcome]:
-    """Outcomes of `tasks`, one at a time: the one that kills its worker again is ``quarantined``."""
+def execute_alone(
+    executor: Executor,
+    tasks: Iterable[Task],
+    *,
+    check: Callable[[], None] = lambda: None,
+    limit: float | None = None,
+    end_worker: Callable[[str], None] | None = None,
+    tries: int = 1,
+) -> Iterator[Outcome]:
+    """Outcomes of `tasks`, one at a time: the one that loses its worker, or hangs, again is ``quarantined``.
+
+    Parameters
+    ----------
+    tries
+        Deaths that are taken as proof; more than one where others may run in the same workers all the same.
+    """
     for task in tasks:
-        for outcome in execute(executor, [task], window=1, check=check):
-            yield replace(outcome, state="quarantined") if outcome.state == "lost" else outcome
+        for number in range(tries):
+            (outcome,) = execute(executor, [task], window=1, check=check, limit=limit, end_worker=end_worker)
+            if outcome.state != "lost" or outcome.hangs or number == tries - 1:
+                yield replace(outcome, state="quarantined") if outcome.state == "lost" else outcome
+                break
 
 
 @dataclass(frozen=True)
@@ -200,33 +187,38 @@ class _Waiting:
         """Take a task that has failed."""
         self._failed.append(_Try(one.task, one.number + 1))
 
+    def give_back(self, batch: list[_Try]) -> None:
+        """Take tasks that nobody has begun."""
+        self._returned.extend(batch)
+        if self._n_left is not None:
+            self._n_left += len(batch)
+
     def learn(self, batch: list[_Try], n_begun: int, seconds: float) -> None:
         """Take what a batch did not begin; the next batches are to take :data:`BATCH_SECONDS`, and grow step by step."""
-        self._returned.extend(batch[n_begun:])
-        if self._n_left is not None:
-            self._n_left += len(batch) - n_begun
+        self.give_back(batch[n_begun:])
         fitting = int(BATCH_SECONDS * n_begun / max(seconds, 1e-6))
         self._size = max(1, min(fitting, max(2 * n_begun, self._size), MAX_BATCH))
 
 
-def _outcomes(future: Future, batch: list[_Try], waiting: _Waiting) -> list[Outcome]:
+def _outcomes(future: Future, batch: list[_Try], waiting: _Waiting, end_worker: Callable[[str], None] | None) -> list[Outcome]:
     """How the tasks of `future`, which is done, ended: those that were begun."""
     error = future.exception()
     if error is None:
         result: BatchResult = future.result()
+        if result.stuck_worker and end_worker:
+            end_worker(result.stuck_worker)
         waiting.learn(batch, len(result.ends), result.seconds)
-        return [Outcome(one.task, *end) for one, end in zip(batch, result.ends, strict=False)]
+        return [
+            Outcome(one.task, "lost" if state == "hangs" else state, *rest, hangs=state == "hangs")
+            for one, (state, *rest) in zip(batch, result.ends, strict=False)
+        ]
     if isinstance(error, UserError):
         raise error
-    state = "lost" if is_lost_worker(error) else "failed"
-    reason, details = _reason(error)
-    return [Outcome(one.task, state, reason=reason, details=details) for one in batch]
-
-
-def _reason(error: BaseException) -> tuple[str, str]:
-    """One line about an exception, and its traceback."""
-    first = f"{type(error).__name__}: {error}".splitlines()[0][:500]
-    return first, "".join(traceback.format_exception(error))
+    reason, details = reason_of(error)
+    if not is_lost_worker(error):
+        return [Outcome(one.task, "failed", reason=reason, details=details) for one in batch]
+    reason = f"its worker process died: out of memory, killed, or a crash ({type(error).__name__})"
+    return [Outcome(one.task, "lost", reason=reason, details=details) for one in batch]
 
 
 def is_lost_worker(error: BaseException) -> bool:

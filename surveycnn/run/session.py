@@ -14,12 +14,13 @@ from threading import Lock, Thread
 from typing import Any
 
 from surveycnn.catalogs.publish import load_writers
-from surveycnn.config import SurveyConfig
-from surveycnn.errors import InputError, UserError
+from surveycnn.config import LimitsConfig, SurveyConfig
+from surveycnn.errors import ConfigError, InputError, UserError
+from surveycnn.full_disk import writing_into
 from surveycnn.run.accounting import START_UP, Accounting
 from surveycnn.run.checks import check_memory
 from surveycnn.run.cluster import Cluster, open_cluster
-from surveycnn.run.execute import Outcome, Task, execute, execute_alone
+from surveycnn.run.execute import ATTEMPTS, Outcome, Task, execute, execute_alone
 from surveycnn.run.given_sources import write_sources
 from surveycnn.run.plan import MosaicPlan, Plan, WorkUnit, check_run, placement
 from surveycnn.run.progress import Progress, Silent
@@ -66,6 +67,15 @@ class Session:
             if cluster.kind == "dask":  # the driver has nothing else to do until the first tile is there
                 Thread(target=load_writers, name="surveycnn-load-writers", daemon=True).start()
 
+    @property
+    def limits(self) -> LimitsConfig:
+        """How long units may take."""
+        return self.plan.config.limits
+
+    def care(self, limit: float) -> dict[str, Any]:
+        """Arguments of :func:`execute` that say what is done about units that hang for `limit` seconds and lost clusters."""
+        return {"limit": limit, "check": self.cluster.check, "end_worker": self.cluster.end_worker}
+
     def tile_function(self, mosaic: MosaicPlan) -> RunTile:
         """What is called with each work unit of `mosaic`."""
         # Several Dask workers share the cores of a machine; a run in this process has all of them.
@@ -108,28 +118,34 @@ class Session:
 
 
 @contextmanager
-def open_session(config: SurveyConfig, *, fresh: bool = False, progress: Progress | None = None) -> Iterator[Session]:
+def open_session(
+    config: SurveyConfig, *, fresh: bool = False, update: bool = False, progress: Progress | None = None
+) -> Iterator[Session]:
     """Plan a run and hold its work directory; everything that can be refused without reading pixels is refused here.
 
     Parameters
     ----------
     fresh
         Forget what an earlier run has left in the work directory.
+    update
+        Keep of a run with another plan what does not depend on the changes, where it would be refused otherwise.
 
     Raises
     ------
     UserError
         Where an input, a setting, a model or the work directory cannot be used.
     """
+    if fresh and update:
+        raise ConfigError("--fresh (start over) and --update (keep what is still right) exclude each other: give one of them")
     progress, accounting = progress or Silent(), Accounting()
     with accounting.stage(START_UP):
         plan = check_run(config)
     store = WorkStore(config.work_path)
     is_new = not store.root.exists()
-    with store.lock(), ExitStack() as stack:
+    with writing_into(store.root, alone=False), store.lock(), ExitStack() as stack:
         if fresh:
             store.clear()
-        bind_plan(store, plan)
+        bind_plan(store, plan, update=update, say=progress.message)
         for note in plan.notes:
             progress.message(note)
         session = Session(plan, store, progress, stack, accounting)
@@ -150,17 +166,7 @@ def ingest_mosaic(session: Session, mosaic: MosaicPlan) -> list[dict[str, Any]]:
     Records of all bands: path, sha256, zero point, seconds, ...
     """
     inputs, core_px = mosaic.inputs, session.plan.config.tiling.core_px
-    chunks = ChunkStore.create(
-        session.store.chunk_path(mosaic.id),
-        mosaic=mosaic.id,
-        bands=inputs.bands,
-        ny=inputs.ny,
-        nx=inputs.nx,
-        core_px=core_px,
-        wcs_header=inputs.wcs_header,
-        pixel_scale=inputs.pixel_scale,
-        has_weight=inputs.has_weight,
-    )
+    chunks = ChunkStore.create(session.store.chunk_path(mosaic.id), **mosaic.chunk_layout)
     check_unchanged(session.store, inputs, chunks)
     if session.plan.sources is not None:
         write_sources(session.store, mosaic.grid, session.plan.sources.on_mosaic(*placement(mosaic)))
@@ -168,7 +174,7 @@ def ingest_mosaic(session: Session, mosaic: MosaicPlan) -> list[dict[str, Any]]:
     # of many mosaics one may lack a band; where there is one alone, it is a mistake
     function = IngestBand(chunks.path, core_px, may_be_empty=len(session.plan.mosaics) > 1)
     units = [BandUnit(image, i, grid) for i, (image, grid) in enumerate(zip(inputs.images, inputs.grids, strict=True))]
-    tasks = [Task(function, unit) for unit in units if unit.image.band not in done]
+    tasks = [Task(function, unit, str(session.store.root)) for unit in units if unit.image.band not in done]
     if tasks:
         session.progress.add("ingest", len(tasks))
         with session.accounting.stage("ingest"):
@@ -177,6 +183,7 @@ def ingest_mosaic(session: Session, mosaic: MosaicPlan) -> list[dict[str, Any]]:
                     image = outcome.task.unit.image
                     raise InputError(f"image {image.path!r} of mosaic {mosaic.id!r} cannot be ingested: {outcome.reason}")
         session.accounting.add_ingested(inputs.n_bytes * len(tasks) // len(units))
+        session._todo.pop(mosaic.id, None)  # ids of tiles come from the pixels
     records = [chunks.band_record(band) or {} for band in inputs.bands]
     for note in (note for record in records for note in band_notes(record, mosaic.id)):
         session.progress.message(note)
@@ -216,9 +223,12 @@ def run_tiles(session: Session, mosaic: MosaicPlan, make_function: Callable[[], 
         return Counter()
     session.progress.add("infer", n_todo)
     cluster, function = session.cluster, make_function()
-    tasks = (Task(function, unit) for unit in compress(session.plan.units(mosaic), todo))
+    folder = str(session.store.root)
+    tasks = (Task(function, unit, folder) for unit in compress(session.plan.units(mosaic), todo))
     states: Counter[str] = Counter()
-    for outcome in execute(cluster.executor, tasks, window=cluster.window, n_tasks=n_todo, check=cluster.check):
+    for outcome in execute(
+        cluster.executor, tasks, window=cluster.window, n_tasks=n_todo, **session.care(session.limits.tile_seconds)
+    ):
         if not states:
             session.say_engine()
         states[_record(session, mosaic, outcome)] += 1
@@ -232,22 +242,26 @@ def settle_lost(session: Session) -> Counter[str]:
     if lost:
         mosaics = {mosaic.id: mosaic for mosaic in session.plan.mosaics}
         with session.accounting.stage("infer"):
-            for outcome in execute_alone(session.cluster.executor, lost, check=session.cluster.check):
+            care = session.care(session.limits.tile_seconds)
+            for outcome in execute_alone(session.cluster.executor, lost, **care):
                 states[_record(session, mosaics[outcome.task.unit.tile.mosaic], outcome)] += 1
     return states
 
 
 def _run(session: Session, stage: str, tasks: Iterable[Task]) -> Iterator[Outcome]:
-    """Outcomes of tasks that are counted in the progress; those whose worker died are run again alone at once."""
-    cluster = session.cluster
+    """Outcomes of tasks that are counted in the progress; those whose worker died are run again one by one at once.
+
+    Tiles of other mosaics may run in the same workers meanwhile, and end them: so one death more is no proof either.
+    """
+    cluster, care = session.cluster, session.care(session.limits.ingest_seconds)
     lost = []
-    for outcome in execute(cluster.executor, tasks, window=cluster.window, check=cluster.check):
+    for outcome in execute(cluster.executor, tasks, window=cluster.window, **care):
         if outcome.state == "lost":
             lost.append(outcome.task)
             continue
         session.progress.advance(stage)
         yield outcome
-    for outcome in execute_alone(cluster.executor, lost, check=cluster.check):
+    for outcome in execute_alone(cluster.executor, lost, tries=ATTEMPTS, **care):
         session.progress.advance(stage)
         yield outcome
 

@@ -10,13 +10,11 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
 import pytest
+from fault_injection import Faulty, hang, square
 
 from surveycnn.errors import ClusterError, InputError
-from surveycnn.run.execute import ATTEMPTS, SerialExecutor, Task, call_batch, execute, execute_alone
-
-
-def square(x: int) -> int:
-    return x * x
+from surveycnn.run.batch import Task, call_batch
+from surveycnn.run.execute import ATTEMPTS, SerialExecutor, execute, execute_alone
 
 
 class Flaky:
@@ -121,14 +119,14 @@ class Lost(Executor):
     def __init__(self, poison: set[int]):
         self.poison, self.seen = poison, set()
 
-    def submit(self, fn, /, tasks):
+    def submit(self, fn, /, tasks, limit):
         units = {task.unit for task in tasks}
 
         def run():
             if units & self.poison or not units <= self.seen:
                 self.seen |= units
                 raise BrokenProcessPool("a worker died")
-            return fn(tasks)
+            return fn(tasks, limit)
 
         return SerialExecutor().submit(run)
 
@@ -162,9 +160,9 @@ def test_execute__in_batches_is_execute_one_by_one(executor, monkeypatch):
     batched, sizes = Cubes(), []
 
     class Noting(Executor):
-        def submit(self, fn, /, tasks):
+        def submit(self, fn, /, tasks, limit):
             sizes.append(len(tasks))
-            return executor.submit(fn, tasks)
+            return executor.submit(fn, tasks, limit)
 
     found = ends(execute(Noting(), [Task(batched, i) for i in range(500)], window=4, n_tasks=500))
     assert max(sizes) > 20
@@ -181,9 +179,9 @@ def test_execute__leaves_something_for_every_worker_at_the_end():
     sizes = []
 
     class Noting(SerialExecutor):
-        def submit(self, fn, /, tasks):
+        def submit(self, fn, /, tasks, limit):
             sizes.append(len(tasks))
-            return super().submit(fn, tasks)
+            return super().submit(fn, tasks, limit)
 
     assert len(list(execute(Noting(), [Task(square, i) for i in range(300)], window=8, n_tasks=300))) == 300
     assert max(sizes) <= 300 // 8
@@ -194,7 +192,7 @@ def test_call_batch__gives_back_what_it_has_not_begun(monkeypatch):
     tasks = [Task(square, i) for i in range(30)]
     assert len(call_batch(tuple(tasks)).ends) == 30
     assert len(call_batch(tuple(tasks), seconds=-1).ends) == 1
-    monkeypatch.setattr(call_batch, "__defaults__", (-1,))
+    monkeypatch.setattr(call_batch, "__defaults__", (None, -1))
     assert sorted(outcome.result for outcome in execute(SerialExecutor(), tasks, window=3)) == [i * i for i in range(30)]
 
 
@@ -209,11 +207,11 @@ def test_execute__loses_all_of_a_batch_with_its_worker():
 
         died = False
 
-        def submit(self, fn, /, tasks):
+        def submit(self, fn, /, tasks, limit):
             if len(tasks) > 1 and not self.died:
                 self.died = True
                 return super().submit(lambda: (_ for _ in ()).throw(BrokenProcessPool("a worker died")))
-            return super().submit(fn, tasks)
+            return super().submit(fn, tasks, limit)
 
     outcomes = list(execute(Mortal(), [Task(square, i) for i in range(40)], window=2))
     lost = [outcome.task for outcome in outcomes if outcome.state == "lost"]
@@ -237,6 +235,61 @@ def test_execute__tells_a_dead_process_from_an_exception():
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         (outcome,) = execute(pool, [Task(die, 0)], window=1)
     assert outcome.state == "lost"
+
+
+def test_call_batch__leaves_a_call_that_hangs_and_says_where():
+    tasks = tuple(Task(Faulty(square, hang, frozenset([2])), i) for i in range(4))
+    found = call_batch(tasks, limit=0.2)
+    assert [end[0] for end in found.ends] == ["done", "done", "hangs"]
+    assert found.ends[2][2] == "no end within 0.2 s"
+    assert "in hang" in found.ends[2][3]
+    assert found.stuck_worker == "", "this is no Dask worker"
+
+
+def test_call_batch__with_a_limit_is_the_same_where_nothing_hangs():
+    tasks = tuple(Task(Flaky(1), i) for i in range(3))
+    with_limit, without = call_batch(tasks, limit=60), call_batch(tuple(Task(Flaky(1), i) for i in range(3)))
+    assert [end[:3] for end in with_limit.ends] == [end[:3] for end in without.ends]
+    with pytest.raises(InputError, match="all NaN"):
+        call_batch((Task(refuse, 2),), limit=60)
+
+
+def test_execute__takes_again_what_was_dropped():
+    """The connection to a scheduler is lost and found: what was handed out is forgotten there."""
+
+    class Forgets(SerialExecutor):
+        n_calls = 0
+
+        def submit(self, fn, /, *args):
+            self.n_calls += 1
+            if self.n_calls not in (2, 3):
+                return super().submit(fn, *args)
+            future: Future = Future()
+            future.cancel()
+            future.set_running_or_notify_cancel()
+            return future
+
+    asked: list[int] = []
+    found = ends(execute(Forgets(), [Task(square, i) for i in range(6)], window=2, n_tasks=6, check=lambda: asked.append(1)))
+    assert found == {i: ("done", i * i, "") for i in range(6)}
+    assert len(asked) == 2
+
+
+def test_execute_alone__takes_a_few_deaths_where_others_run():
+    def states(n_deaths: int, tries: int) -> list[str]:
+        left = [n_deaths]
+
+        class Dies(SerialExecutor):
+            def submit(self, fn, /, *args):
+                left[0] -= 1
+                if left[0] < 0:
+                    return super().submit(fn, *args)
+                return super().submit(lambda: (_ for _ in ()).throw(BrokenProcessPool("a worker died")))
+
+        return [outcome.state for outcome in execute_alone(Dies(), [Task(square, 3)], tries=tries)]
+
+    assert states(2, tries=3) == ["done"]
+    assert states(3, tries=3) == ["quarantined"]
 
 
 def test_execute__asks_the_cluster_when_nothing_ends(monkeypatch):
