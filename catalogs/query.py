@@ -20,7 +20,7 @@ from surveycnn.catalogs import export
 from surveycnn.catalogs.expression import Expression, parse_condition, unknown_column
 from surveycnn.catalogs.regions import Box, Cone, Polygon, Region
 from surveycnn.catalogs.source import COVERAGE, PROVENANCE, HatsSource, Source, TableSource, open_source
-from surveycnn.catalogs.swap import finish
+from surveycnn.catalogs.swap import read_settled
 from surveycnn.catalogs.tables import arrow_to_astropy, arrow_to_dataset, arrow_to_numpy, field_attrs
 from surveycnn.errors import CatalogError
 
@@ -277,9 +277,7 @@ def open_catalog(path: str | Path) -> Catalog:
         Where the folder holds no catalog.
     """
     folder = Path(path)
-    if folder.is_dir():
-        finish(folder)
-    return Catalog(open_source(folder), folder.resolve().name, folder)
+    return Catalog(read_settled(folder, lambda: open_source(folder)), folder.resolve().name, folder)
 
 
 def field_summary(field: pa.Field) -> tuple[str, str, str, str]:

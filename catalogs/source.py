@@ -68,7 +68,8 @@ class HatsSource:
     def __init__(self, hats_dir: Path):
         self.hats_dir = hats_dir
         self._partitions = hats_partitions(hats_dir)
-        self._stored = pq.read_schema(hats_dir / HATS_MAIN / "dataset" / "_common_metadata")
+        self._schema_path = hats_dir / HATS_MAIN / "dataset" / "_common_metadata"
+        self._stored, self._identity = pq.read_schema(self._schema_path), _identity(self._schema_path)
         self.schema = pa.schema([field for field in self._stored if field.name != HEALPIX_COLUMN])
 
     def count(self) -> int:
@@ -83,8 +84,26 @@ class HatsSource:
                 if not inside:
                     continue
                 condition = _row_filter(inside, region)
-            file = pads.dataset(str(partition.path), schema=self._stored, format="parquet")
-            yield file.to_table(columns=list(columns), filter=condition)
+            try:
+                file = pads.dataset(str(partition.path), schema=self._stored, format="parquet")
+                rows = file.to_table(columns=list(columns), filter=condition)
+            finally:  # the reason of a file that is gone, too
+                self._check_same()
+            yield rows
+
+    def _check_same(self) -> None:
+        """Raise CatalogError where another catalog has taken the place of the one that was opened: its partitions are others."""
+        if _identity(self._schema_path) != self._identity:
+            raise CatalogError(f"the catalog in {str(self.hats_dir.parent)!r} has been published anew: open it again")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from a later one of the same name; None where it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _row_filter(ranges: list[tuple[int, int]], region: Region) -> pc.Expression:

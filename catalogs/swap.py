@@ -6,24 +6,41 @@ whoever comes next (:func:`finish`).
 
     .publish-staging/   being written          a kill leaves rubbish, the old catalog is whole
     .publish-ready/     complete, decided      a kill leaves work for `finish`
-    .publish-old/       entries replaced       removed at the end
+    .publish-old/       entries replaced       removed when all are there, and only then READY
+
+Whoever writes the staging folder holds its file LOCK, whoever moves entries out of READY the list of them, ENTRIES. These are
+files, as network file systems lock no folders; a lock goes with its process, however that ends.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, TypeVar
+
+from surveycnn.errors import CatalogError
 
 STAGING = ".publish-staging"
 READY = ".publish-ready"
 OLD = ".publish-old"
 ENTRIES = "entries.json"
-"""Names of the new entries, inside the staging folder; without it the entries have all been moved."""
+"""Names of the new entries, inside READY; without it the entries have all been moved."""
+LOCK = "lock"
+"""Inside the staging folder; held while it is written."""
+PATIENCE_SECONDS = 30.0
+"""Where files cannot be locked: what a publisher who is still alive gets to move its entries."""
+_TRIES = 20
+_NOT_PERMITTED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -36,86 +53,199 @@ def replace_entries(out_dir: Path, managed: tuple[str, ...]) -> Iterator[Path]:
         Folder of the catalog, made if missing.
     managed
         Every name that a catalog may have: those that the new one lacks are removed, other names are never touched.
+
+    Raises
+    ------
+    CatalogError
+        Where another process publishes into `out_dir`.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     finish(out_dir)
-    staging = out_dir / STAGING
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    try:
-        yield staging
-        names = sorted(path.name for path in staging.iterdir())
-        removed = [name for name in managed if name not in names]
-        (staging / ENTRIES).write_text(json.dumps({"new": names, "removed": removed}))
-        sync_tree(staging)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
-    staging.rename(out_dir / READY)
-    _sync(out_dir)
+    with _new_staging(out_dir) as staging:
+        try:
+            yield staging
+            names = sorted(path.name for path in staging.iterdir() if path.name != LOCK)
+            removed = [name for name in managed if name not in names]
+            (staging / ENTRIES).write_text(json.dumps({"new": names, "removed": removed}))
+            sync_tree(staging)
+            finish(out_dir)
+            _remove(out_dir / OLD)
+        except BaseException:
+            _remove(staging)
+            raise
+        staging.rename(out_dir / READY)
+    sync_path(out_dir)
     finish(out_dir)
 
 
-def finish(out_dir: Path) -> bool:
-    """Complete a replacement that was decided but interrupted; True where there was one. Safe to call at any time."""
-    ready, old = out_dir / READY, out_dir / OLD
-    if not ready.is_dir() and not old.is_dir():
-        return False
-    with _locked(out_dir):
-        decided = ready.is_dir()
-        if decided:
-            _move_entries(out_dir, ready, old)
-            shutil.rmtree(ready)
-        shutil.rmtree(old, ignore_errors=True)
-    return decided
-
-
-def _move_entries(out_dir: Path, ready: Path, old: Path) -> None:
-    if (ready / ENTRIES).is_file():
-        entries = json.loads((ready / ENTRIES).read_text())
-        old.mkdir(exist_ok=True)
-        for name in entries["removed"]:
-            _retire(out_dir / name, old)
-        for name in entries["new"]:
-            if (ready / name).exists():  # else an earlier call has moved it
-                _retire(out_dir / name, old)
-                (ready / name).rename(out_dir / name)
-        _sync(out_dir)
-        (ready / ENTRIES).unlink()
-
-
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep a reader that finds the replacement half done from moving entries beside the publisher, who is still at it."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+def _new_staging(out_dir: Path) -> Iterator[Path]:
+    """The staging folder, locked and empty; what a publisher has left who was killed is removed."""
+    staging = out_dir / STAGING
+    while True:
+        staging.mkdir(exist_ok=True)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError:  # network file systems may refuse to lock a folder
-            pass
-        yield
-    finally:
-        os.close(descriptor)
+            handle = (staging / LOCK).open("a")
+        except FileNotFoundError:  # another publisher was done with the folder just now
+            continue
+        with handle:
+            try:
+                _lock(handle, wait=False)
+            except BlockingIOError:
+                raise CatalogError(
+                    f"another process publishes into {str(out_dir)!r}: wait for it, or give another output"
+                ) from None
+            if _is_at(handle, staging / LOCK):
+                for entry in staging.iterdir():
+                    if entry.name != LOCK:
+                        _remove(entry)
+                yield staging
+                return
+
+
+def finish(out_dir: Path) -> bool:
+    """Complete a replacement that was decided but interrupted; True where there was one. Safe to call at any time.
+
+    Raises
+    ------
+    CatalogError
+        Where one was interrupted in a folder in which this process may not write.
+    """
+    ready = out_dir / READY
+    if not ready.is_dir():
+        return False
+    try:
+        _move_if_any(out_dir)
+    except OSError as error:
+        if error.errno not in _NOT_PERMITTED:
+            raise
+        _wait_for_a_publisher(ready)
+        if ready.is_dir():
+            raise CatalogError(
+                f"publishing into {str(out_dir)!r} was interrupted, and completing it needs the permission to write there "
+                f"({error.strerror}): let its owner run `surveycnn verify` on it"
+            ) from None
+    return True
+
+
+def read_settled(out_dir: Path, read: Callable[[], T]) -> T:
+    """What `read` returns of a catalog that has not been replaced while it was read; called again where it has.
+
+    Raises
+    ------
+    CatalogError
+        Where the catalog is replaced faster than it can be read.
+    """
+    for _ in range(_TRIES):
+        finish(out_dir)
+        before = _identity(out_dir)
+        try:
+            result = read()
+        except Exception:
+            if _identity(out_dir) == before:
+                raise
+            continue
+        if _identity(out_dir) == before:
+            return result
+    raise CatalogError(f"the catalog in {str(out_dir)!r} is being replaced all the time: try again later")
+
+
+def _identity(out_dir: Path) -> set[tuple[str, int]]:
+    """Names and inodes of what is in the folder, its staging folder left out."""
+    try:
+        return {(entry.name, entry.inode()) for entry in os.scandir(out_dir) if entry.name != STAGING}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+
+
+def _move_if_any(out_dir: Path) -> None:
+    ready = out_dir / READY
+    try:
+        handle = (ready / ENTRIES).open("r+")
+    except FileNotFoundError:  # all are where they belong
+        pass
+    else:
+        with handle:
+            if not _lock(handle, wait=True):
+                _wait_for_a_publisher(ready)
+            if _is_at(handle, ready / ENTRIES):
+                _move_entries(out_dir, json.load(handle))
+    with contextlib.suppress(OSError):  # gone already, or the next one has been decided
+        ready.rmdir()
+
+
+def _move_entries(out_dir: Path, entries: dict[str, list[str]]) -> None:
+    ready, old = out_dir / READY, out_dir / OLD
+    old.mkdir(exist_ok=True)
+    for name in entries["removed"]:
+        _retire(out_dir / name, old)
+    for name in entries["new"]:
+        if (ready / name).exists():  # else an earlier call has moved it
+            _retire(out_dir / name, old)
+            (ready / name).rename(out_dir / name)
+    sync_path(out_dir)
+    _remove(old)
+    (ready / LOCK).unlink(missing_ok=True)
+    (ready / ENTRIES).unlink()
+
+
+def _lock(handle: IO[str], wait: bool) -> bool:
+    """Lock a file that is open for writing; False where its file system has no locks.
+
+    Raises
+    ------
+    BlockingIOError
+        Where another process has it, and this one does not `wait`.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def _is_at(handle: IO[str], path: Path) -> bool:
+    """Whether an open file is still the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _wait_for_a_publisher(ready: Path) -> None:
+    """Give whoever may be moving the entries of `ready` the time for it."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while ready.is_dir() and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 def _retire(path: Path, old: Path) -> None:
     """Move `path`, if it is there, into `old`."""
-    if path.exists():
-        retired = old / path.name
-        if retired.is_dir():
-            shutil.rmtree(retired)
-        path.rename(retired)
+    if os.path.lexists(path):
+        _remove(old / path.name)
+        path.rename(old / path.name)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sync_tree(folder: Path) -> None:
     """Flush every file and folder below `folder` to the disk."""
     for parent, _, names in os.walk(folder):
         for name in names:
-            _sync(Path(parent, name))
-        _sync(Path(parent))
+            sync_path(Path(parent, name))
+        sync_path(Path(parent))
 
 
-def _sync(path: Path) -> None:
+def sync_path(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -17,7 +17,7 @@ from surveycnn.catalogs.columns import position_columns
 from surveycnn.catalogs.healpix import healpix_index
 from surveycnn.catalogs.publish import file_digests
 from surveycnn.catalogs.source import FITS, HATS, PROVENANCE, ZARR, HatsSource, open_source
-from surveycnn.catalogs.swap import finish
+from surveycnn.catalogs.swap import read_settled
 from surveycnn.catalogs.tables import arrow_to_numpy, field_attrs, numpy_to_arrow
 from surveycnn.schema import Schema
 
@@ -31,8 +31,10 @@ def verify_catalog(path: str | Path) -> list[str]:
         Where the folder holds no catalog at all.
     """
     folder = Path(path)
-    if folder.is_dir():
-        finish(folder)
+    return read_settled(folder, lambda: _findings(folder))
+
+
+def _findings(folder: Path) -> list[str]:
     open_source(folder)
     findings, n_rows = _check_provenance(folder)
     tables = {}

@@ -1,8 +1,5 @@
 import hashlib
 import json
-import shutil
-import subprocess
-import sys
 import warnings
 
 import numpy as np
@@ -24,7 +21,7 @@ from surveycnn.catalogs.publish import publish
 from surveycnn.catalogs.query import open_catalog
 from surveycnn.catalogs.source import HatsSource, count_rows, hats_partitions
 from surveycnn.catalogs.tables import arrow_to_numpy, field_attrs
-from surveycnn.errors import ConfigError, SchemaError, SurveyCNNError
+from surveycnn.errors import CatalogError, ConfigError, SchemaError, SurveyCNNError
 from surveycnn.sky.sphere import unit_vectors
 
 
@@ -199,59 +196,22 @@ def test_publish__lost_rows_are_not_published(table, tmp_path, monkeypatch):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-KILLED = """
-import os, sys
-from pathlib import Path
-from surveycnn.catalogs import swap
-
-out, kill_at = Path(sys.argv[1]), int(sys.argv[2])
-calls = 0
-real = Path.rename
-def rename(self, target):
-    global calls
-    if calls == kill_at:
-        os._exit(9)
-    calls += 1
-    return real(self, target)
-Path.rename = rename
-with swap.replace_entries(out, ("a", "b", "c")) as staging:
-    (staging / "a").write_text("new")
-    (staging / "b").mkdir()
-    (staging / "b" / "file").write_text("new")
-"""
-
-
-@pytest.mark.parametrize("kill_at", range(7))
-def test_replace_entries__killed_at_each_rename(kill_at, tmp_path):
-    """Before the deciding rename the old entries stay, after it the new ones come, all of them, whoever looks next."""
-    out = tmp_path / "out"
-    (out / "b").mkdir(parents=True)
-    for path in (out / "a", out / "b" / "file", out / "c", out / "other"):
-        path.write_text("old")
-    code = subprocess.run([sys.executable, "-c", KILLED, str(out), str(kill_at)], check=False).returncode
-    assert code == (9 if kill_at < 6 else 0)  # the decision, three old entries away, two new ones in
-    swap.finish(out)
-    texts = {path.relative_to(out).as_posix(): path.read_text() for path in out.rglob("*") if path.is_file()}
-    texts = {name: text for name, text in texts.items() if not name.startswith(swap.STAGING)}
-    old = {"a": "old", "b/file": "old", "c": "old", "other": "old"}
-    assert texts == (old if kill_at == 0 else {"a": "new", "b/file": "new", "other": "old"})
-    with swap.replace_entries(out, ("a",)) as staging:
-        (staging / "a").write_text("newer")
-    assert not [path for path in out.iterdir() if path.name.startswith(".")]
-
-
-def test_finish__nothing_to_do(tmp_path):
-    assert swap.finish(tmp_path) is False
-    shutil.copytree(tmp_path, tmp_path / swap.OLD)
-    assert swap.finish(tmp_path) is False and list(tmp_path.iterdir()) == []
-
-
 def test_open_catalog__completes_an_interrupted_publish(table, tmp_path):
     out = publish(table.slice(0, 5), tmp_path / "out", formats=["fits"])
     new = publish(table, tmp_path / "new", formats=["fits"])
     new.rename(out / swap.READY)
     (out / swap.READY / swap.ENTRIES).write_text(json.dumps({"new": ["catalog.fits", "provenance.json"], "removed": []}))
     assert len(open_catalog(out)) == 1500
+
+
+def test_open_catalog__published_anew_since(table, tmp_path):
+    """Rows of two catalogs never come together, nor a part of one as if it were the whole."""
+    out = publish(table.slice(0, 500), tmp_path / "out", formats=["hats"])
+    catalog = open_catalog(out)
+    publish(table, out, formats=["hats"])
+    with pytest.raises(CatalogError, match="has been published anew: open it again"):
+        catalog.to_table()
+    assert len(open_catalog(out).to_table()) == 1500
 
 
 @pytest.mark.parametrize("formats", [["hats", "csv"], []])
