@@ -16,6 +16,7 @@ import numpy as np
 from surveycnn.errors import ModelError
 from surveycnn.models.backend import import_keras
 from surveycnn.models.card import Card
+from surveycnn.models.network_config import checked_config
 from surveycnn.models.package_files import checked_network, file_sha256
 
 _BUILDING = threading.RLock()
@@ -31,6 +32,7 @@ def write_network(path: Path, model: Any) -> str:
     ModelError
         Where it has layers with which nobody could load it.
     """
+    checked_config(path.name, model.to_json().encode())
     bare = type(model).from_config(model.get_config())
     bare.set_weights(model.get_weights())
     bare.save(path)

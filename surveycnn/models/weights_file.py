@@ -66,8 +66,8 @@ def _arrays(name: str, file: Any) -> Iterator[Any]:
 def _n_values(name: str, array: Any) -> int:
     if array.external or array.is_virtual:
         raise ModelError(f"{name} lies in another file")
-    if array.chunks or array.id.get_create_plist().get_nfilters() or array.id.get_storage_size() != array.nbytes:
-        raise ModelError(f"{name} of shape {array.shape} is packed, or not stored as a whole")
     if array.dtype.kind not in "fiub" and array.dtype.str != "|V2":  # as bfloat16 is stored
         raise ModelError(f"{name} has the type {array.dtype}, expected numbers")
+    if array.chunks or array.id.get_create_plist().get_nfilters() or array.id.get_storage_size() != array.nbytes:
+        raise ModelError(f"{name} of shape {array.shape} is packed, or not stored as a whole")
     return int(array.size)
