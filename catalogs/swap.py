@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TypeVar
 
+from surveycnn.durable import sync_path, sync_tree
 from surveycnn.errors import CatalogError
 
 STAGING = ".publish-staging"
@@ -235,19 +236,3 @@ def _remove(path: Path) -> None:
     else:
         path.unlink(missing_ok=True)
 
-
-def sync_tree(folder: Path) -> None:
-    """Flush every file and folder below `folder` to the disk."""
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            sync_path(Path(parent, name))
-        sync_path(Path(parent))
-
-
-def sync_path(path: Path) -> None:
-    """Flush a file, or the names in a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

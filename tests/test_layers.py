@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = [
     ["surveycnn"],
-    ["surveycnn.errors", "surveycnn.bands", "surveycnn.paths", "surveycnn.sections", "surveycnn.full_disk"],
+    ["surveycnn.errors", "surveycnn.bands", "surveycnn.paths", "surveycnn.sections", "surveycnn.full_disk", "surveycnn.durable"],
     ["surveycnn.schema"],
     ["surveycnn.catalogs.columns", "surveycnn.catalogs.flags", "surveycnn.catalogs.tables"],
     ["surveycnn.tables"],

@@ -19,6 +19,7 @@ from surveycnn.catalogs.coverage import Footprint, coverage_moc
 from surveycnn.catalogs.merge import merge_tiles
 from surveycnn.catalogs.publish import publish
 from surveycnn.catalogs.source import PROVENANCE
+from surveycnn.durable import remove_partials
 from surveycnn.errors import ResumeError
 from surveycnn.run.accounting import performance_line
 from surveycnn.run.plan import MosaicPlan, Plan
@@ -89,6 +90,7 @@ def _publish(session: Session) -> tuple[pa.Table, RunStatus]:
             f"{status.tiles['todo']} of {plan.n_tiles} tiles have not run yet: run the flow infer, or survey, before publish"
         )
     session.progress.message(f"publishing {status.n_sources} sources")
+    remove_partials(plan.config.output_path, PROVENANCE)
     footprints = [_footprint(plan, store, mosaic) for mosaic in plan.mosaics]
     paths = [
         store.tile_path(unit.tile)

@@ -148,10 +148,12 @@ def open_session(
         bind_plan(store, plan, update=update, say=progress.message)
         for note in plan.notes:
             progress.message(note)
+        store.sweep()
         session = Session(plan, store, progress, stack, accounting)
         try:
             yield session
             session.performance()
+            store.sweep()
         except UserError:
             if is_new and not session.has_results():
                 store.forget(config.output_path)

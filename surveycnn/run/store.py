@@ -7,9 +7,7 @@ its number of rows in the footer. A readable file with the right id is a finishe
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -21,7 +19,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from surveycnn.errors import ConfigError, ResumeError
+from surveycnn.durable import atomic_path as atomic_path
+from surveycnn.durable import read_json as read_json
+from surveycnn.durable import remove_partials
+from surveycnn.durable import write_json as write_json
+from surveycnn.errors import ConfigError
+from surveycnn.run.lock import HOLDER, LOCK, hold_folder
 from surveycnn.sky.tiling import Tile
 
 FOLDERS = ("mosaics", "sources", "tiles", "failures")
@@ -87,24 +90,24 @@ class WorkStore:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"key 'work_dir': cannot make the folder {str(self.root)!r} ({error}): give another path") from None
-        with open(self.root / "lock", "a+", encoding="utf-8") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                handle.seek(0)
-                raise ResumeError(
-                    f"work directory {str(self.root)!r} is in use by {handle.read().strip() or 'another process'}: "
-                    "wait for that run, stop it, or give another work_dir"
-                ) from None
-            handle.truncate(0)
-            handle.write(f"process {os.getpid()} on {os.uname().nodename}\n")
-            handle.flush()
+        with hold_folder(self.root):
             yield
+
+    def sweep(self) -> None:
+        """Remove what processes that were killed have left: files half written, folders half removed."""
+        if not self.plan_path.exists():
+            return
+        remove_partials(self.root, *(path.name for path in (self.plan_path, self.engine_path, self.performance_path)))
+        for name in ("sources", "tiles", "failures"):
+            for folder in (self.root / name, *(self.root / name).glob("*/")):
+                remove_partials(folder)
+        shutil.rmtree(self.root / ".discarded", ignore_errors=True)
 
     def forget(self, output: Path) -> None:
         """Remove a work directory in which nothing has been finished, and the `output` folder if that leaves it empty."""
         self.clear()
-        (self.root / "lock").unlink(missing_ok=True)
+        for name in (LOCK, HOLDER):
+            (self.root / name).unlink(missing_ok=True)
         for folder in (self.root, output):
             with contextlib.suppress(OSError):  # something of the user's is in it
                 folder.rmdir()
@@ -152,30 +155,3 @@ class WorkStore:
         """Record of a failed or quarantined tile, or None."""
         return read_json(self.failure_path(tile))
 
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Temporary path beside `path` that is synced and renamed to it at the end, and removed on an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        yield temporary
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Write a record as sorted, indented JSON, atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The record that `write_json` wrote, or None where there is no readable one."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

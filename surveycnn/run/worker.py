@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surveycnn.config import EngineConfig
+from surveycnn.durable import partial_path, sync_path
 from surveycnn.errors import ModelError, ResumeError
 
 if TYPE_CHECKING:
@@ -159,9 +159,15 @@ def _publish(path: Path, note: EngineNote, replaced: EngineNote | None) -> Engin
         if replaced is not None:
             os.replace(temporary, path)
             return note
-        with contextlib.suppress(FileExistsError):
+        try:
             os.link(temporary, path)
-    return read_engine_note(path) or note
+        except FileExistsError:
+            with _folder_lock(path.parent):
+                found = read_engine_note(path)
+                if found is None:  # damaged: without one for all, each worker would choose for itself
+                    os.replace(temporary, path)
+            return found or note
+    return note
 
 
 def _with_rate(loaded: Loaded, key: ModelKey, note: EngineNote, path: Path) -> Loaded:
@@ -178,10 +184,12 @@ def _with_rate(loaded: Loaded, key: ModelKey, note: EngineNote, path: Path) -> L
 @contextmanager
 def _written(path: Path, note: EngineNote) -> Iterator[Path]:
     """Path of a file with the note, beside where it belongs; it is gone afterwards unless it has been renamed."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
+    temporary = partial_path(path)
     try:
         temporary.write_text(json.dumps(asdict(note), indent=2))
+        sync_path(temporary)
         yield temporary
+        sync_path(path.parent)  # tiles must not outlive the choice of what computes them
     finally:
         temporary.unlink(missing_ok=True)
 
