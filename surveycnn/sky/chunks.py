@@ -22,6 +22,7 @@ from zarr.codecs import BloscCodec
 from zarr.storage import LocalStore
 
 from surveycnn.config import CORE_STEP_PX
+from surveycnn.durable import sync_path, sync_tree
 from surveycnn.errors import ConfigError, InputError, ResumeError
 from surveycnn.sky.background import MESH_PX, evaluate_mesh, mesh_shape
 from surveycnn.sky.row_blocks import row_blocks
@@ -158,14 +159,28 @@ class ChunkStore:
         return tuple(band for band in self.bands if self.band_record(band) is not None)
 
     def write_record(self, band: str, record: Mapping[str, Any]) -> None:
-        """Mark `band` as complete: one file, written and renamed, so that it is there or not."""
+        """Mark `band` as complete, once all of it is on the disk: one file, written and renamed, so that it is there or not."""
+        for folder in self._band_folders(band):
+            sync_tree(folder)
+            for path in (folder.parent, folder.parents[1], folder.parents[1] / "zarr.json", folder.parents[2] / "zarr.json"):
+                sync_path(path)
         self._group.create_group(f"bands/{self.bands.index(band)}", attributes={_ATTRS: dict(record)}, overwrite=True)
 
     def remove_record(self, band: str) -> None:
-        """Mark `band` as incomplete, before it is written again."""
+        """Mark `band` as incomplete, before it is written again, and remove what a process that was killed has half written."""
         key = f"bands/{self.bands.index(band)}"
         if key in self._group:
             del self._group[key]
+        for folder in self._band_folders(band):
+            for path in folder.rglob("*.partial"):  # Zarr's
+                path.unlink(missing_ok=True)
+
+    def _band_folders(self, band: str) -> list[Path]:
+        """Folders of the shards of `band`, as far as there are any; none where the store is remote."""
+        if "://" in self.path:
+            return []
+        found = (Path(self.path, name, "c", str(self.bands.index(band))) for name in ("image", "weight", "bits", "sky", "rms"))
+        return [folder for folder in found if folder.is_dir()]
 
     def read_window(self, tile: Tile, bands: Sequence[str] | None = None) -> Window:
         """Core and halo of `tile` in `bands` (all by default), sky subtracted.
