@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os as _os
 from pathlib import Path as _Path
 from typing import Any as _Any
 
@@ -12,6 +13,10 @@ __version__ = "0.1.0"
 _checkout = _Path(__file__).resolve().parent.parent
 if (_checkout / "pyproject.toml").is_file():
     __path__.append(str(_checkout))
+
+# No library shall report what is done with it, here, in workers and in Prefect's server; what the user has set stays.
+_os.environ.setdefault("DO_NOT_TRACK", "1")
+_os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
 # Resolved on first use: TensorFlow, Dask and Prefect take seconds to import.
 _PUBLIC = {

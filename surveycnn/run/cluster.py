@@ -143,8 +143,9 @@ def _dask_cluster(stack: ExitStack, word: str) -> Cluster:
     stack.enter_context(quiet_client())
     try:
         client = stack.enter_context(Client(address, set_as_default=False, timeout=CONNECT_TIMEOUT))
-    except (OSError, ValueError) as error:
-        raise ClusterError(f"no Dask scheduler answers at {word!r} ({error}): start it or correct `cluster`") from None
+    except (OSError, ValueError, TypeError) as error:  # a TypeError where tls:// has no certificates
+        keys = ", or set distributed.comm.tls.ca-file, client.key and client.cert of Dask" if word.startswith("tls:") else ""
+        raise ClusterError(f"no Dask scheduler answers at {word!r} ({error}): start it or correct `cluster`{keys}") from None
     _wait_for_a_worker(client, word)
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     n_threads = max(worker["nthreads"] for worker in workers)
