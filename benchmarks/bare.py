@@ -23,7 +23,7 @@ from surveycnn.inference.load import load_model
 from surveycnn.inference.predictor import Predictor
 from surveycnn.inference.scaling import network_inputs
 from surveycnn.paths import split_path
-from surveycnn.run.cluster import n_cores
+from surveycnn.run.local_cluster import n_cores
 from surveycnn.sky.background import MESH_PX
 from surveycnn.sky.images import open_image
 from surveycnn.sky.wcs import pixel_scale_arcsec, read_wcs

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from surveycnn import __version__
-from surveycnn.run.cluster import memory_of_this_machine, n_cores
+from surveycnn.run.local_cluster import memory_of_this_machine, n_cores
 
 _LIBRARIES = ("numpy", "astropy", "sep", "zarr", "dask", "keras", "tensorflow", "openvino")
 _CPU_INFO = Path("/proc/cpuinfo")

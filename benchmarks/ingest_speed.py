@@ -27,7 +27,7 @@ from benchmarks.mosaics import mosaic_of_size
 from benchmarks.timed import Lap, lap
 from surveycnn.config import ImageConfig, MosaicConfig, SurveyConfig, load_config
 from surveycnn.paths import split_path
-from surveycnn.run.cluster import n_cores
+from surveycnn.run.local_cluster import n_cores
 from surveycnn.sky.chunks import COMPRESSOR, ChunkStore, inner_chunk_px
 from surveycnn.sky.images import open_image
 from surveycnn.sky.ingest import ingest_band

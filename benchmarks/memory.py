@@ -18,7 +18,7 @@ from distributed import Client, LocalCluster
 
 from benchmarks.mosaics import mosaic_of_size
 from surveycnn.config import SurveyConfig, load_config
-from surveycnn.run.cluster import local_shape, n_cores
+from surveycnn.run.local_cluster import local_shape, n_cores
 from surveycnn.run.plan import make_plan
 from surveycnn.run.survey import run_infer, run_ingest
 

@@ -13,7 +13,7 @@ from astropy.table import Table
 
 from benchmarks.mosaics import mosaic_of_size
 from surveycnn.config import SurveyConfig
-from surveycnn.run.cluster import local_shape, n_cores
+from surveycnn.run.local_cluster import local_shape, n_cores
 from surveycnn.run.survey import run_survey
 
 STAGES = ("plan", "ingest", "infer", "publish")

@@ -34,8 +34,7 @@ def hang() -> None:
 
 
 def kill_process() -> None:
-    """End this process as the kernel does where memory is short, after a moment in which others are begun."""
-    time.sleep(0.2)
+    """End this process as the kernel does where memory is short."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 

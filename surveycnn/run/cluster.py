@@ -7,7 +7,6 @@ works on at once. Dask is imported only where it is used.
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -20,17 +19,22 @@ from pydantic import Field
 from surveycnn.errors import ClusterError
 from surveycnn.run.dask_link import NO_WORKER_SECONDS, DaskLink, quiet_client
 from surveycnn.run.execute import SerialExecutor
+from surveycnn.run.local_cluster import (
+    GPU_THREADS_PER_WORKER,
+    THREADS_PER_WORKER,
+    local_cluster,
+    local_cuda_cluster,
+    local_shape,
+    memory_of_this_machine,
+    n_cores,
+    revived,
+)
 from surveycnn.sections import Strict, read_yaml, validate_section
 
 WORDS = ("local", "local-cuda", "threads", "serial")
-THREADS_PER_WORKER = 4
-"""Threads that share one set of models. About a seventh of a tile's time with one model is Python and SEP, which hold the
-interpreter's lock: four threads want it half of the time, eight would wait for each other."""
-GPU_THREADS_PER_WORKER = 4
 CONNECT_TIMEOUT = "10s"
 MESSAGES_KEPT = 100
 """Last messages of each connection that Dask keeps for its developers, batches of tasks and all; its default is 1000."""
-IGNORE_INTERRUPTS = "surveycnn.run.ignore_interrupts"
 CLUSTER_FILES = Path(__file__).resolve().parents[2] / "deploy" / "clusters"
 
 
@@ -91,13 +95,6 @@ def describe_cluster(word: str) -> dict[str, Any]:
     return {"name": word, "workers": n_workers or "?", "threads_per_worker": n_threads, "memory_limit_bytes": limit}
 
 
-def memory_of_this_machine() -> int:
-    """Bytes of memory that this process may use."""
-    from distributed.system import MEMORY_LIMIT
-
-    return MEMORY_LIMIT
-
-
 @contextmanager
 def open_cluster(word: str) -> Iterator[Cluster]:
     """The cluster that `word` of the configuration names; closed at the end, or left alone where it was running before.
@@ -118,28 +115,25 @@ def open_cluster(word: str) -> Iterator[Cluster]:
             yield _dask_cluster(stack, word)
 
 
-def n_cores() -> int:
-    """Cores that this process may use, which a batch system may have limited."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _warm_up_here(function: Callable[[], None]) -> None:
     """A run in this process loads what it needs when it first needs it."""
 
 
 def _dask_cluster(stack: ExitStack, word: str) -> Cluster:
     import dask
-    from distributed import Client
+    from distributed import Client, LocalCluster
 
     stack.enter_context(dask.config.set({"distributed.admin.low-level-log-length": MESSAGES_KEPT}))
     if "://" in word:
         address: Any = word
     elif word == "local":
-        address = stack.enter_context(_local_cluster())
+        address = stack.enter_context(local_cluster())
     elif word == "local-cuda":
-        address = stack.enter_context(_local_cuda_cluster())
+        address = stack.enter_context(local_cuda_cluster())
     else:
         address = stack.enter_context(_cluster_from_file(word))
+    if isinstance(address, LocalCluster):
+        stack.enter_context(revived(address))
     stack.enter_context(quiet_client())
     try:
         client = stack.enter_context(Client(address, set_as_default=False, timeout=CONNECT_TIMEOUT))
@@ -151,7 +145,7 @@ def _dask_cluster(stack: ExitStack, word: str) -> Cluster:
     n_threads = max(worker["nthreads"] for worker in workers)
     limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
     description = f"{word}: {len(workers)} worker{'s' * (len(workers) > 1)} of {n_threads} threads"
-    link = DaskLink(client, word, patience=0 if word in WORDS else NO_WORKER_SECONDS)
+    link = DaskLink(client, word, NO_WORKER_SECONDS)
     return Cluster(
         "dask",
         link,
@@ -178,68 +172,6 @@ def _warm_up_plugin(function: Callable[[], None]) -> Any:
     from surveycnn.run.warmup import WarmUp
 
     return WarmUp(function)
-
-
-def local_shape(cores: int) -> tuple[int, int]:
-    """Workers and threads per worker of a local CPU cluster on `cores` cores.
-
-    >>> local_shape(2), local_shape(8), local_shape(64)
-    ((1, 2), (2, 4), (16, 4))
-    """
-    n_workers = max(1, cores // THREADS_PER_WORKER)
-    return n_workers, max(1, cores // n_workers)
-
-
-def _local_cluster() -> Any:
-    from distributed import LocalCluster
-
-    n_workers, n_threads = local_shape(n_cores())
-    return LocalCluster(
-        n_workers=n_workers,
-        threads_per_worker=n_threads,
-        dashboard_address="127.0.0.1:0",
-        host="127.0.0.1",
-        preload=[IGNORE_INTERRUPTS],
-    )
-
-
-def _local_cuda_cluster() -> Any:
-    """One worker process per GPU of this machine."""
-    try:
-        from dask_cuda import LocalCUDACluster
-    except ImportError as error:
-        raise ClusterError(
-            f"cluster 'local-cuda' needs dask-cuda, which cannot be imported ({error}): "
-            "install surveycnn[cuda], or use `cluster: local`"
-        ) from None
-    _check_gpu()
-    # No memory pool and no spilling: device arrays stay inside a unit, and TensorFlow needs the memory itself.
-    return LocalCUDACluster(
-        threads_per_worker=GPU_THREADS_PER_WORKER,
-        device_memory_limit=None,
-        protocol="tcp",
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-        preload=[IGNORE_INTERRUPTS],
-    )
-
-
-def _check_gpu() -> None:
-    """Raise ClusterError where there is no GPU, or the environment hides all: dask-cuda would fail in a dozen ways."""
-    import pynvml
-
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    found = f"CUDA_VISIBLE_DEVICES is {visible!r}"
-    n_gpus = 0
-    if visible is None or visible.strip() not in ("", "-1"):
-        try:
-            pynvml.nvmlInit()
-            n_gpus = pynvml.nvmlDeviceGetCount()
-            found = "the driver lists none"
-        except pynvml.NVMLError as error:
-            found = str(error)
-    if n_gpus < 1:
-        raise ClusterError(f"no NVIDIA GPU can be used on this machine ({found}): use `cluster: local` to run on the CPU")
 
 
 def _read_cluster_file(word: str) -> tuple[ClusterFile, type]:
