@@ -27,6 +27,8 @@ def bind_plan(store: WorkStore, plan: Plan) -> None:
         Where it belongs to a run that would give another catalog; says what changed.
     """
     record = read_json(store.plan_path)
+    if store.plan_path.exists() and (record is None or not {"digest", "fingerprint"} <= record.keys()):
+        raise ResumeError(f"{str(store.plan_path)!r} is damaged: start over with --fresh, or give another output")
     if record is None:
         foreign = [name for name in FOLDERS if (store.root / name).exists()]
         if foreign:
