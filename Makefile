@@ -3,20 +3,29 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TEST_PROCESSES ?= 2
 # No telemetry from any dependency, in tests and demos too.
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: demo test test-slow bench gpu-check lint lock clean
+.PHONY: demo test test-slow soak fuzz bench gpu-check lint lock clean
 
 demo: $(STAMP)
 	$(BIN)/surveycnn run-flow demo
 
+# Two processes, each of which makes the shared fixtures for itself: more gain little.
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(TEST_PROCESSES) --dist loadfile
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+# Random kills of workers, schedulers and drivers, and inputs that are broken on purpose: half an hour each.
+soak: $(STAMP)
+	$(BIN)/python -m benchmarks.soak
+
+fuzz: $(STAMP)
+	$(BIN)/python -m benchmarks.fuzz
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
