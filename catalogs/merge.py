@@ -5,7 +5,7 @@ Between the tile files of a run and `surveycnn.catalogs.publish`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,16 @@ INPUT_ID = "input_id"
 """Column of catalogs whose sources come from a table of the user: the last bits of source_id are then the row of that table."""
 
 
+class DamagedTiles(SurveyCNNError):
+    """Tile files whose bytes are not those that were written."""
+
+    def __init__(self, damaged: Mapping[Path, str]):
+        self.paths = tuple(damaged)
+        shown = "; ".join(f"{str(path)!r} ({reason.splitlines()[0]})" for path, reason in list(damaged.items())[:3])
+        more = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
+        super().__init__(f"damaged tile file{'s' * (len(damaged) > 1)} {shown}{more}")
+
+
 def merge_tiles(paths: Sequence[Path | str], footprints: Sequence[Footprint] = (), schema: Schema | None = None) -> pa.Table:
     """Rows of all tile files, sorted by HEALPix order-29 index and source_id.
 
@@ -39,11 +49,13 @@ def merge_tiles(paths: Sequence[Path | str], footprints: Sequence[Footprint] = (
 
     Raises
     ------
+    DamagedTiles
+        Where files cannot be read, or their pages do not have the checksums that were written with them.
     SurveyCNNError
         Where a source_id appears twice, columns of two files disagree, or rows are missing; the message names the files.
     """
     files = sorted(Path(path) for path in paths)
-    tables = [pq.read_table(path, partitioning=None) for path in files]
+    tables = _read_tiles(files)
     columns = dataset_to_arrow(schema.empty()).schema if schema is not None else _union(files, tables)
     filled = [_fill(path, table, columns) for path, table in zip(files, tables, strict=True)]
     table = pa.concat_tables(filled) if filled else columns.empty_table()
@@ -56,6 +68,22 @@ def merge_tiles(paths: Sequence[Path | str], footprints: Sequence[Footprint] = (
     _check_unique(source_id, files, [len(part) for part in tables])
     order = np.lexsort((source_id, healpix_index(table["ra"].to_numpy(), table["dec"].to_numpy())))
     return _with_primary(table.take(order).combine_chunks(), footprints)
+
+
+def _read_tiles(files: Sequence[Path]) -> list[pa.Table]:
+    tables, damaged = [], {}
+    for path in files:
+        try:
+            tables.append(pq.read_table(path, partitioning=None, page_checksum_verification=True))
+        except pa.ArrowException as error:
+            damaged[path] = str(error)
+        except OSError as error:
+            if error.errno is not None:  # the file system's: the file may be whole
+                raise
+            damaged[path] = str(error)
+    if damaged:
+        raise DamagedTiles(damaged)
+    return tables
 
 
 def _union(files: Sequence[Path], tables: Sequence[pa.Table]) -> pa.Schema:

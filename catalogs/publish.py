@@ -19,10 +19,11 @@ import xarray as xr
 
 from surveycnn.catalogs.formats import write_fits, write_zarr
 from surveycnn.catalogs.healpix import healpix_index
-from surveycnn.catalogs.source import COVERAGE, FITS, HATS, PROVENANCE, REPORT, ZARR, count_rows
+from surveycnn.catalogs.source import COVERAGE, FITS, HATS, PROVENANCE, REPORT, ZARR, count_rows, open_sources
 from surveycnn.catalogs.swap import replace_entries
 from surveycnn.catalogs.tables import dataset_to_arrow
 from surveycnn.errors import ConfigError, SchemaError, SurveyCNNError
+from surveycnn.full_disk import writing_into
 
 if TYPE_CHECKING:
     from mocpy import MOC
@@ -70,6 +71,8 @@ def publish(
         For a format that does not exist.
     SchemaError
         For rows that are not sorted or not unique.
+    StorageError
+        Where nothing can be written there any more, for instance because the disk is full.
     """
     unknown = [kind for kind in formats if kind not in FORMATS]
     if unknown or not formats:
@@ -77,9 +80,9 @@ def publish(
     table = table if isinstance(table, pa.Table) else dataset_to_arrow(table)
     _check_rows(table)
     out_dir = Path(out_dir)
-    with replace_entries(out_dir, MANAGED) as staging:
+    with writing_into(out_dir), replace_entries(out_dir, MANAGED) as staging:
         _write_formats(table, staging, formats, name, partition_rows)
-        _check_conserved(staging, table.num_rows)
+        _check_conserved(staging, table)
         if coverage is not None:
             coverage.save(staging / COVERAGE, format="fits")
         _write_provenance(staging, table, formats, name, provenance or {})
@@ -119,12 +122,20 @@ def _write_formats(table: pa.Table, staging: Path, formats: Sequence[str], name:
         write_fits(table, staging / FITS)
 
 
-def _check_conserved(folder: Path, n_rows: int) -> None:
-    """Raise unless every format that was written has `n_rows` rows when read back."""
+def _check_conserved(folder: Path, table: pa.Table) -> None:
+    """Raise unless every format that was written holds the rows of `table`, each once, when read back."""
     for kind, found in count_rows(folder).items():
-        if found != n_rows:
+        if found != table.num_rows:
             raise SurveyCNNError(
-                f"{kind} of the catalog has {found} rows when read back, expected {n_rows}: nothing is published"
+                f"{kind} of the catalog has {found} rows when read back, expected {table.num_rows}: nothing is published"
+            )
+    expected = table["source_id"].to_numpy()
+    for kind, source in open_sources(folder).items():
+        found = np.concatenate([part["source_id"].to_numpy() for part in source.scan(["source_id"], None)] or [expected[:0]])
+        if not np.array_equal(found, expected):
+            n_lost = np.setdiff1d(expected, found).size
+            raise SurveyCNNError(
+                f"{kind} of the catalog has other rows when read back, {n_lost} of {len(expected)} are lost: nothing is published"
             )
 
 

@@ -172,3 +172,11 @@ def count_rows(folder: Path) -> dict[str, int]:
         counts["hats"] = HatsSource(folder / HATS).count()
     counts |= {name: formats.count(folder / path) for name, path in (("zarr", ZARR), ("fits", FITS)) if (folder / path).exists()}
     return counts
+
+
+def open_sources(folder: Path) -> dict[str, Source]:
+    """Source of each format in a catalog folder."""
+    sources: dict[str, Source] = {"hats": HatsSource(folder / HATS)} if (folder / HATS).is_dir() else {}
+    return sources | {
+        kind: FileSource(folder / path) for kind, path in (("zarr", ZARR), ("fits", FITS)) if (folder / path).exists()
+    }

@@ -16,11 +16,12 @@ import pyarrow.compute as pc
 from surveycnn import __version__
 from surveycnn.catalogs.columns import source_schema
 from surveycnn.catalogs.coverage import Footprint, coverage_moc
-from surveycnn.catalogs.merge import merge_tiles
+from surveycnn.catalogs.merge import DamagedTiles, merge_tiles
 from surveycnn.catalogs.publish import publish
 from surveycnn.catalogs.source import PROVENANCE
 from surveycnn.durable import remove_partials
-from surveycnn.errors import ResumeError
+from surveycnn.errors import ResumeError, SurveyCNNError
+from surveycnn.full_disk import writing_into
 from surveycnn.run.accounting import performance_line
 from surveycnn.run.plan import MosaicPlan, Plan
 from surveycnn.run.session import Session
@@ -70,7 +71,9 @@ def publish_survey(session: Session) -> SurveyResult:
     Raises
     ------
     ResumeError
-        Where tiles have neither a result nor a recorded failure yet.
+        Where tiles have neither a result nor a recorded failure yet, or the file of a tile is damaged.
+    StorageError
+        Where the output folder cannot be written, for instance because its disk is full; the old catalog stays.
     """
     with session.accounting.stage("publish"):
         table, status = _publish(session)
@@ -98,7 +101,12 @@ def _publish(session: Session) -> tuple[pa.Table, RunStatus]:
         for unit in plan.units(mosaic)
         if store.tile_record(unit.tile, unit.unit_id)
     ]
-    table = merge_tiles(paths, footprints, catalog_schema(plan))
+    table = _merged(paths, footprints, plan)
+    if table.num_rows != status.n_sources:
+        raise SurveyCNNError(
+            f"{table.num_rows} rows were merged, but the footers of the {len(paths)} tile files say {status.n_sources}: "
+            "nothing is published"
+        )
     publish(
         table,
         plan.config.output_path,
@@ -110,10 +118,20 @@ def _publish(session: Session) -> tuple[pa.Table, RunStatus]:
     return table, status
 
 
+def _merged(paths: list[Path], footprints: list[Footprint], plan: Plan) -> pa.Table:
+    """Rows of all tile files; those that cannot be read as they were written are removed, so that they count as not done."""
+    try:
+        return merge_tiles(paths, footprints, catalog_schema(plan))
+    except DamagedTiles as error:
+        for path in error.paths:
+            path.unlink(missing_ok=True)
+        raise ResumeError(f"{error}: removed, and nothing is published; the same command computes these tiles again") from error
+
+
 def _add_to_provenance(path: Path, **records: Any) -> None:
     """Add what is known only when everything has been written."""
     provenance = json.loads(path.read_text(encoding="utf-8"))
-    with atomic_path(path) as temporary:
+    with writing_into(path.parent), atomic_path(path) as temporary:
         temporary.write_text(json.dumps(provenance | records, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 

@@ -128,7 +128,7 @@ class WorkStore:
         footer = json.dumps({"unit_id": unit_id, "seconds": record.seconds, "empty_windows": record.empty_windows})
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), _RECORD_KEY: footer.encode()})
         with atomic_path(path) as temporary:
-            pq.write_table(table, temporary, compression="zstd")
+            pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
         self.failure_path(tile).unlink(missing_ok=True)
         return path
 
