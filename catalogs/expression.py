@@ -56,6 +56,8 @@ _NUMBER_FUNCTIONS = {
 }
 _TEST_FUNCTIONS = {"isfinite": np.isfinite, "isnan": np.isnan}
 _PAIR_FUNCTIONS = {"minimum": np.minimum, "maximum": np.maximum}
+MAX_LENGTH = 500_000
+"""Characters of a condition: a list of some ten thousand ids."""
 FUNCTIONS = (*_NUMBER_FUNCTIONS, *_TEST_FUNCTIONS, *_PAIR_FUNCTIONS, "has_flag")
 
 
@@ -78,8 +80,11 @@ class Expression:
 
     def __call__(self, columns: Columns, n_rows: int) -> np.ndarray:
         """Boolean array of shape (n_rows,): True where the condition holds; NaN compares False, but for ``!=``."""
-        with np.errstate(all="ignore"):
-            return np.broadcast_to(np.asarray(self._evaluate(columns), dtype=bool), (n_rows,))
+        try:
+            with np.errstate(all="ignore"):
+                return np.broadcast_to(np.asarray(self._evaluate(columns), dtype=bool), (n_rows,))
+        except OverflowError:
+            raise CatalogError(f"condition {_shown(self.text)!r}: whole numbers in it leave 64 bits: write them as 1.0") from None
 
 
 def parse_condition(text: str, schema: pa.Schema) -> Expression:
@@ -92,15 +97,17 @@ def parse_condition(text: str, schema: pa.Schema) -> Expression:
     CatalogError
         For syntax that is not understood, unknown columns (with close matches), and kinds that do not go together.
     """
+    if len(text) > MAX_LENGTH:
+        raise CatalogError(f"condition of {len(text)} characters, expected at most {MAX_LENGTH}: match a table by crossmatch")
     parser = _Parser(text.strip(), schema)
     try:
         node = parser.visit(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError) as error:  # ValueError: null bytes
-        raise CatalogError(f"condition {text!r} cannot be read: {getattr(error, 'msg', error)}") from None
+        raise CatalogError(f"condition {_shown(text)!r} cannot be read: {getattr(error, 'msg', error)}") from None
     except (RecursionError, MemoryError):
         raise CatalogError(f"condition of {len(text)} characters is nested too deeply") from None
     if node.kind != "bool":
-        raise CatalogError(f"condition {text!r} gives {_a(node.kind)}, expected true or false: compare it with something")
+        raise CatalogError(f"condition {_shown(text)!r} gives {_a(node.kind)}, expected true or false: compare it with something")
     return Expression(text, tuple(parser.used), node.evaluate)
 
 
@@ -131,7 +138,7 @@ class _Parser:
         return method(tree)
 
     def _source(self, tree: ast.AST) -> str:
-        return ast.get_source_segment(self._text, tree) or ast.dump(tree)
+        return _shown(ast.get_source_segment(self._text, tree) or ast.dump(tree))
 
     def _numeric(self, tree: ast.expr) -> _Node:
         node = self.visit(tree)
@@ -301,6 +308,11 @@ def _kind(kind: pa.DataType) -> str:
     if pa.types.is_integer(kind):
         return "int"
     return "float" if pa.types.is_floating(kind) else "str"
+
+
+def _shown(text: str) -> str:
+    """As much of a condition as a message has room for."""
+    return text if len(text) <= 200 else text[:197] + "..."
 
 
 def _a(kind: str) -> str:

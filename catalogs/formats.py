@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import xarray as xr
 
+from surveycnn.catalogs.reading import check_zarr
 from surveycnn.catalogs.tables import arrow_to_dataset, arrow_to_numpy, dataset_to_arrow, field_attrs, numpy_to_arrow
 from surveycnn.schema import SOURCE_DIM
 
@@ -87,15 +88,22 @@ def write_zarr(table: pa.Table, path: Path, attrs: dict[str, str] | None = None)
 
 def read_zarr(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Arrow table of a store of :func:`write_zarr`; only `columns` are read from disk where given."""
-    with xr.open_zarr(path) as dataset:
+    with _open_zarr(path) as dataset:
         names = columns if columns is not None else dataset.attrs.get(_COLUMNS_ATTR, list(dataset.data_vars))
         return dataset_to_arrow(dataset[list(names)].drop_attrs(deep=False).load())
+
+
+def _open_zarr(path: Path) -> xr.Dataset:
+    check_zarr(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of metadata that are not as they were written, which fail or do no harm
+        return xr.open_zarr(path, zarr_format=3)
 
 
 def schema_of(path: Path) -> pa.Schema:
     """Arrow schema, with metadata, of a Zarr store or FITS table of ours, without reading its rows."""
     if path.suffix == ".zarr":
-        with xr.open_zarr(path) as dataset:
+        with _open_zarr(path) as dataset:
             names = dataset.attrs.get(_COLUMNS_ATTR, list(dataset.data_vars))
             return dataset_to_arrow(dataset[names].isel(source=slice(0, 0)).load()).schema
     return read_fits(path, rows=slice(0, 0)).schema
@@ -104,7 +112,7 @@ def schema_of(path: Path) -> pa.Schema:
 def count(path: Path) -> int:
     """Number of rows of a Zarr store or FITS table of ours, without reading them."""
     if path.suffix == ".zarr":
-        with xr.open_zarr(path) as dataset:
+        with _open_zarr(path) as dataset:
             return dataset.sizes[SOURCE_DIM]
     from astropy.io import fits
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from surveycnn.catalogs import export
 from surveycnn.catalogs.expression import Expression, parse_condition, unknown_column
+from surveycnn.catalogs.reading import reading
 from surveycnn.catalogs.regions import Box, Cone, Polygon, Region
 from surveycnn.catalogs.source import COVERAGE, PROVENANCE, HatsSource, Source, TableSource, open_source
 from surveycnn.catalogs.swap import read_settled
@@ -90,7 +91,10 @@ class Catalog:
     def provenance(self) -> dict[str, Any]:
         """What the run recorded about itself; empty where there is no record."""
         path = self.path / PROVENANCE if self.path is not None else None
-        return json.loads(path.read_text()) if path is not None and path.is_file() else {}
+        if path is None or not path.is_file():
+            return {}
+        with reading(path):
+            return json.loads(path.read_text(encoding="utf-8"))
 
     @property
     def coverage(self) -> MOC:
@@ -99,7 +103,8 @@ class Catalog:
 
         if self.path is None or not (self.path / COVERAGE).is_file():
             raise CatalogError(f"catalog {self.name!r} has no {COVERAGE}")
-        return MOC.from_fits(self.path / COVERAGE)
+        with reading(self.path / COVERAGE):
+            return MOC.from_fits(self.path / COVERAGE)
 
     # -- selections --------------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from surveycnn.catalogs import formats
 from surveycnn.catalogs.columns import HEALPIX_COLUMN
 from surveycnn.catalogs.healpix import pixel_range
+from surveycnn.catalogs.reading import reading
 from surveycnn.catalogs.regions import Region
 from surveycnn.errors import CatalogError
 
@@ -67,13 +68,15 @@ class HatsSource:
 
     def __init__(self, hats_dir: Path):
         self.hats_dir = hats_dir
-        self._partitions = hats_partitions(hats_dir)
         self._schema_path = hats_dir / HATS_MAIN / "dataset" / "_common_metadata"
-        self._stored, self._identity = pq.read_schema(self._schema_path), _identity(self._schema_path)
+        with reading(self._schema_path):
+            self._partitions = hats_partitions(hats_dir)
+            self._stored, self._identity = pq.read_schema(self._schema_path), _identity(self._schema_path)
         self.schema = pa.schema([field for field in self._stored if field.name != HEALPIX_COLUMN])
 
     def count(self) -> int:
-        return sum(pq.read_metadata(partition.path).num_rows for partition in self._partitions)
+        with reading(self.hats_dir):
+            return sum(pq.read_metadata(partition.path).num_rows for partition in self._partitions)
 
     def scan(self, columns: Sequence[str], region: Region | None) -> Iterator[pa.Table]:
         ranges = region.healpix_ranges() if region is not None else []
@@ -84,11 +87,13 @@ class HatsSource:
                 if not inside:
                     continue
                 condition = _row_filter(inside, region)
-            try:
-                file = pads.dataset(str(partition.path), schema=self._stored, format="parquet")
-                rows = file.to_table(columns=list(columns), filter=condition)
-            finally:  # the reason of a file that is gone, too
-                self._check_same()
+            with reading(partition.path):
+                try:
+                    file = pads.dataset(str(partition.path), schema=self._stored, format="parquet")
+                    rows = file.to_table(columns=list(columns), filter=condition)
+                    rows.validate(full=True)
+                finally:  # the reason of a file that is gone, too
+                    self._check_same()
             yield rows
 
     def _check_same(self) -> None:
@@ -121,14 +126,18 @@ class FileSource:
     def __init__(self, path: Path):
         self._path = path
         self._read = formats.read_zarr if path.suffix == ".zarr" else formats.read_fits
-        self.schema = formats.schema_of(path)
+        with reading(path):
+            self.schema = formats.schema_of(path)
 
     def count(self) -> int:
-        return formats.count(self._path)
+        with reading(self._path):
+            return formats.count(self._path)
 
     def scan(self, columns: Sequence[str], region: Region | None) -> Iterator[pa.Table]:
         # a table without columns would forget how many rows it has
-        yield self._read(self._path, list(columns) or self.schema.names[:1])
+        with reading(self._path):
+            table = self._read(self._path, list(columns) or self.schema.names[:1])
+        yield table
 
 
 class TableSource:

@@ -24,6 +24,8 @@ from surveycnn.errors import SurveyCNNError, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = tuple(str(ROOT / name) + os.sep for name in ("surveycnn", "catalogs", "flows"))
+READY = "ready"
+"""Says in the folder of a run that the seeds are there."""
 FILE_BYTES = 256 << 20
 """Size of a file that a case may write."""
 _MB = 1 << 20
@@ -182,11 +184,10 @@ def main(argv: list[str]) -> int:
         os.write(int(pipe), (json.dumps(record) + "\n").encode())
 
     seeds = Path(folder) / "seeds"
-    if not seeds.is_dir():
-        partial = Path(folder) / f"seeds-{os.getpid()}"
-        partial.mkdir()
-        kind.prepare(partial)
-        partial.rename(seeds)
+    if not (Path(folder) / READY).exists():
+        seeds.mkdir()
+        kind.prepare(seeds)
+        (Path(folder) / READY).touch()
     child = Child(kind, name, int(seed), seeds, box)
     child.warm_up()
     stamps = _stamps(seeds)

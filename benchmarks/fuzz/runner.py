@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fuzz.child import ROOT, ours_in_dump
+from benchmarks.fuzz.child import READY, ROOT, ours_in_dump
 
 START_SECONDS = 300.0
 """A child may take for imports and valid cases."""
@@ -85,7 +85,7 @@ def run_kind(
             futures = []
             for number in range(min(jobs, len(cases))):
                 futures.append(pool.submit(drive, cases[number::jobs]))
-                while not (futures[0].done() or (Path(place) / "seeds").is_dir()):  # which the first child makes
+                while not (futures[0].done() or (Path(place) / READY).exists()):  # which the first child makes
                     time.sleep(0.1)
             for future in futures:
                 future.result()
@@ -176,14 +176,20 @@ class _Process:
             if "ready" in record:
                 seconds = record["seconds"]
             elif "begin" in record:
-                number, limit = record["begin"], GRACE * seconds
+                number, limit, started = record["begin"], GRACE * seconds, time.monotonic()
             elif "case" in record:
                 number, limit = None, START_SECONDS
                 yield record
             elif record["seeds_changed"]:
                 raise RuntimeError("a case has changed the seeds, from which all others are made")
         if number is not None:
-            yield {"case": number, "outcome": "failure", "seconds": seconds, "peak_mb": 0.0, **self._end(line is None)}
+            yield {
+                "case": number,
+                "outcome": "failure",
+                "seconds": time.monotonic() - started,
+                "peak_mb": 0.0,
+                **self._end(line is None),
+            }
 
     def _line(self, seconds: float) -> bytes | None:
         """The next line, empty where the child has ended, None where it said nothing in time."""

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import threading
 import warnings
-import zlib
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from math import ceil, prod
 from typing import IO, Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.io.fits.verify import VerifyError
 from astropy.utils.exceptions import AstropyWarning
 
 from surveycnn.errors import InputError
@@ -27,6 +27,22 @@ lets go of the GIL, so two threads get each other's bits."""
 
 PHOTOMETRIC_KEYS = ("MAGZP", "MAGZERO", "PHOTZP", "ZP", "BUNIT", "MAGSYS", "BSOFTEN", "SATURATE")
 """Cards that many files with several extensions have in their primary header alone."""
+
+
+MAX_TILE_PX = 1 << 28
+"""Pixels that are decoded together at most: a header may declare tiles that no memory holds."""
+
+
+@contextmanager
+def _readable(what: str, advice: str = "correct its header, or fetch it again") -> Iterator[None]:
+    """Turn whatever astropy raises on a broken header or broken pixels, which may be of any type, into a message."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split()) or "no reason given"
+        raise InputError(f"{what} ({type(error).__name__}: {text}): {advice}") from error
 
 
 class FitsImage:
@@ -52,11 +68,11 @@ class FitsImage:
             If the pixels cannot be decoded.
         """
         compressed = isinstance(self._hdu, fits.CompImageHDU)
-        try:
-            with _decompression if compressed else nullcontext():
-                pixels = self._hdu.section[(*self._leading, slice(y0, y1), slice(x0, x1))]
-        except (OSError, ValueError, RuntimeError, TypeError, zlib.error) as error:
-            raise InputError(f"image {self.path!r} cannot be decoded ({error}): fetch it again") from error
+        with (
+            _readable(f"image {self.path!r} cannot be decoded", "fetch it again"),
+            _decompression if compressed else nullcontext(),
+        ):
+            pixels = self._hdu.section[(*self._leading, slice(y0, y1), slice(x0, x1))]
         kind = np.float32 if pixels.dtype in (np.dtype("=f4"), np.dtype(">f4")) or pixels.dtype.itemsize < 4 else np.float64
         return np.ascontiguousarray(pixels, dtype=kind)
 
@@ -104,12 +120,13 @@ def open_image(path: str, plane: int | None = None, *, plane_of_cubes_only: bool
     file, wanted = split_path(path)
     stream = header_bytes(file) if header_only else local_bytes(file)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _readable(f"file {file!r} cannot be read"):
             warnings.simplefilter("ignore", AstropyWarning)  # of damage anywhere in the file: ours is checked below
             hdus = _open_hdus(file, stream)
             index = _find_hdu(path, hdus, wanted)
+            _check_sizes(path, hdus[index])
             if not header_only or is_plain(file):
-                _check_complete(file, stream, index)
+                _check_complete(path, stream, hdus[index], index)
             is_cube = any(length > 1 for length in hdus[index].shape[:-2])
             return FitsImage(path, stream, hdus, index, plane if is_cube or not plane_of_cubes_only else None)
     except BaseException:
@@ -122,7 +139,7 @@ def _open_hdus(file: str, stream: IO[bytes], **options: Any) -> fits.HDUList:
     try:
         # 'memmap' would tie the windows to the file's life for nothing: sections are copied anyway
         return fits.open(stream, mode="readonly", memmap=False, lazy_load_hdus=True, **options)
-    except (OSError, VerifyError) as error:
+    except Exception as error:
         raise InputError(f"file {file!r} is no FITS file or is cut short ({error}): fetch it again") from error
 
 
@@ -157,8 +174,25 @@ def _find_hdu(path: str, hdus: fits.HDUList, wanted: int | str | None) -> int:
     return index
 
 
-def _check_complete(file: str, stream: IO[bytes], index: int) -> None:
-    """Raise InputError if the file ends before the data of HDU `index` do: astropy would give zeros or fail far away."""
+def _check_sizes(path: str, hdu: Any) -> None:
+    """Raise InputError where a header declares sizes that cannot be, or tiles that the file does not hold."""
+    if not all(isinstance(length, int) and length > 0 for length in hdu.shape):
+        raise InputError(f"image {path!r} has the shape {hdu.shape}, expected lengths of 1 or more: correct NAXIS1, NAXIS2")
+
+
+def _check_tiles(path: str, hdu: fits.CompImageHDU, n_rows: int) -> None:
+    """Raise InputError where a compressed image of `n_rows` tiles declares more of them, or such that no memory holds."""
+    tile = tuple(int(side) for side in hdu.tile_shape)
+    n_tiles = prod(ceil(length / side) for length, side in zip(hdu.shape, tile, strict=True))
+    if n_tiles != n_rows:
+        raise InputError(f"image {path!r} of shape {hdu.shape} has {n_tiles} tiles of {tile}, its table {n_rows}: fetch it again")
+    if prod(tile) > MAX_TILE_PX:
+        raise InputError(f"image {path!r} is compressed in tiles of {tile}: compress it in tiles of up to {MAX_TILE_PX} pixels")
+
+
+def _check_complete(path: str, stream: IO[bytes], hdu: Any, index: int) -> None:
+    """Raise InputError if the file ends before the data of an HDU do: astropy would give zeros or fail far away."""
+    file = split_path(path)[0]
     stream.seek(0, 2)
     n_bytes = stream.tell()
     stream.seek(0)
@@ -166,6 +200,8 @@ def _check_complete(file: str, stream: IO[bytes], index: int) -> None:
     raw = _open_hdus(file, stream, disable_image_compression=True)[index]
     end = raw.fileinfo()["datLoc"] + raw.size
     stream.seek(0)
+    if isinstance(hdu, fits.CompImageHDU):
+        _check_tiles(path, hdu, raw.header["NAXIS2"])
     if end > n_bytes:
         raise InputError(f"file {file!r} is cut short: HDU {index} ends at byte {end}, the file at {n_bytes}: fetch it again")
 

@@ -47,14 +47,16 @@ def read_wcs(source: fits.Header | str | Path) -> WCS:
     """
     name = "the header" if isinstance(source, fits.Header) else repr(str(source))
     header = source.copy() if isinstance(source, fits.Header) else _read_header(str(source))
-    axes = [str(header.get(f"CTYPE{axis}", "")) for axis in (1, 2)]
-    _refuse_tables(header, axes, name)
-    _keep_one_distortion(header, axes)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FITSFixedWarning)  # old keywords that astropy has mended
+            axes = [str(header.get(f"CTYPE{axis}", "")) for axis in (1, 2)]
+            _refuse_tables(header, axes, name)
+            _keep_one_distortion(header, axes)
             wcs = WCS(header, naxis=2)
-    except Exception as error:  # wcslib raises a dozen kinds
+    except InputError:
+        raise
+    except Exception as error:  # wcslib raises a dozen kinds, and cards that cannot be parsed one more
         text = " ".join(_WHERE.sub("", str(error)).split()).strip(" :.")
         raise InputError(f"the WCS in {name} cannot be read ({text}): give `wcs:` a header file") from error
     if not wcs.has_celestial:
