@@ -16,6 +16,10 @@ COMPONENT_DIM = "component"
 HEALPIX_COLUMN = "_healpix_29"
 """Name that HATS gives to the HEALPix order-29 index, by which rows are sorted."""
 
+PRIVATE = "_"
+"""First letter of the columns that tile files have and catalogs have not."""
+
+FLAGS = PRIVATE + "flags"
 
 _CENTRE = "windowed centroid, or the position in the user's table; 0-based pixel centres of the mosaic"
 
@@ -78,6 +82,25 @@ def source_schema(bands: Sequence[str], has_text_ids: bool | None = None) -> Sch
 def input_id_column(is_text: bool) -> Variable:
     """Column of the ids of a user's table of sources."""
     return Variable("input_id", "str" if is_text else "i8", "id of the source in the user's table", ucd="meta.id")
+
+
+def flags_column() -> Variable:
+    """Column of tile files: the bits of `flags` that no model has set."""
+    return Variable(FLAGS, "i4", "bits of flags that no model has set")
+
+
+def model_flags_column(task: str) -> Variable:
+    """Column of tile files: the bits of `flags` that the model of `task` has set, which go with it."""
+    return Variable(model_flags_name(task), "i4", f"bits of flags that the {task} model has set")
+
+
+def model_flags_name(task: str) -> str:
+    """Name of :func:`model_flags_column`.
+
+    >>> model_flags_name("lens")
+    '_flags_lens'
+    """
+    return f"{FLAGS}_{task}"
 
 
 def domain_column_name(task: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from surveycnn.catalogs.columns import PRIVATE
 from surveycnn.catalogs.coverage import Footprint
 from surveycnn.catalogs.healpix import healpix_index
 from surveycnn.catalogs.primary import primary_rows
@@ -74,7 +75,7 @@ def _read_tiles(files: Sequence[Path]) -> list[pa.Table]:
     tables, damaged = [], {}
     for path in files:
         try:
-            tables.append(pq.read_table(path, partitioning=None, page_checksum_verification=True))
+            tables.append(_read_tile(path))
         except pa.ArrowException as error:
             damaged[path] = str(error)
         except OSError as error:
@@ -84,6 +85,12 @@ def _read_tiles(files: Sequence[Path]) -> list[pa.Table]:
     if damaged:
         raise DamagedTiles(damaged)
     return tables
+
+
+def _read_tile(path: Path) -> pa.Table:
+    """Rows of a tile file, without the columns that are none of the catalog's; the checksums of its pages are verified."""
+    names = [name for name in pq.read_schema(path).names if not name.startswith(PRIVATE)]
+    return pq.read_table(path, columns=names, partitioning=None, page_checksum_verification=True)
 
 
 def _union(files: Sequence[Path], tables: Sequence[pa.Table]) -> pa.Schema:

@@ -12,9 +12,9 @@ from surveycnn.run.session import Session, infer_mosaic, settle_lost
 
 
 @survey_flow("infer")
-def infer(config: SurveyConfig, fresh: bool = False) -> dict[str, int] | Any:
+def infer(config: SurveyConfig, fresh: bool = False, update: bool = False) -> dict[str, int] | Any:
     """Run the tiles of the ingested mosaics of `config`; returns how many ended in which state."""
-    return in_session(config, fresh, infer_all)
+    return in_session(config, fresh, update, infer_all)
 
 
 def infer_all(session: Session) -> dict[str, int]:

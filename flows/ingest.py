@@ -11,9 +11,9 @@ from surveycnn.run.session import Session, ingest_mosaic
 
 
 @survey_flow("ingest")
-def ingest(config: SurveyConfig, fresh: bool = False) -> list[dict[str, Any]] | Any:
+def ingest(config: SurveyConfig, fresh: bool = False, update: bool = False) -> list[dict[str, Any]] | Any:
     """Bring the mosaics of `config` into the chunk store; returns the records of all bands."""
-    return in_session(config, fresh, ingest_all)
+    return in_session(config, fresh, update, ingest_all)
 
 
 def ingest_all(session: Session) -> list[dict[str, Any]]:

@@ -11,6 +11,6 @@ from surveycnn.run.publish import SurveyResult
 
 
 @survey_flow("publish")
-def publish(config: SurveyConfig, fresh: bool = False) -> SurveyResult | Any:
+def publish(config: SurveyConfig, fresh: bool = False, update: bool = False) -> SurveyResult | Any:
     """Publish what the finished tiles of `config` hold."""
-    return in_session(config, fresh, survey.publish)
+    return in_session(config, fresh, update, survey.publish)

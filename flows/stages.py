@@ -66,10 +66,13 @@ def _may_be_retried(task: Any, run: Any, state: Any) -> bool:
     return isinstance(state.result(raise_on_failure=False), OSError)
 
 
-def in_session(config: SurveyConfig, fresh: bool, function: Callable[[Session], Any]) -> Any:
+def in_session(config: SurveyConfig, fresh: bool, update: bool, function: Callable[[Session], Any]) -> Any:
     """Result of `function` on a run of `config`, or the state of a flow that the user's input has stopped."""
     try:
-        with open_progress() as shown, open_session(config, fresh=fresh, progress=ArtifactProgress(shown)) as session:
+        with (
+            open_progress() as shown,
+            open_session(config, fresh=fresh, update=update, progress=ArtifactProgress(shown)) as session,
+        ):
             return function(session)
     except UserError as error:
         return failed(error)

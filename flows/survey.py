@@ -13,9 +13,9 @@ from surveycnn.run.session import Session, infer_mosaic, ingest_mosaic, settle_l
 
 
 @survey_flow("survey")
-def survey(config: SurveyConfig, fresh: bool = False) -> SurveyResult | Any:
+def survey(config: SurveyConfig, fresh: bool = False, update: bool = False) -> SurveyResult | Any:
     """Ingest and infer every mosaic of `config`, then publish the catalog; run again, it goes on where it stopped."""
-    return in_session(config, fresh, run_stages)
+    return in_session(config, fresh, update, run_stages)
 
 
 def run_stages(session: Session) -> SurveyResult:

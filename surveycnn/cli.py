@@ -84,7 +84,11 @@ def _add_run_flow(commands: argparse._SubParsersAction) -> None:
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="replace a.b in CONFIG"
     )
     command.add_argument("--no-prefect", action="store_true", help="call the same functions without the Prefect engine")
-    command.add_argument("--fresh", action="store_true", help="start over instead of going on")
+    again = command.add_mutually_exclusive_group()
+    again.add_argument("--fresh", action="store_true", help="start over instead of going on")
+    again.add_argument(
+        "--update", action="store_true", help="go on with changed settings, models or images: compute what depends on them"
+    )
     command.set_defaults(run="flow:run")
 
 

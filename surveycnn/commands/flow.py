@@ -64,9 +64,15 @@ FLOWS = {
 def run(arguments: argparse.Namespace) -> int:
     """Run a flow; the exit code says whether all tiles are in the catalog."""
     entry = FLOWS[arguments.name]
+    if arguments.update and entry.config:
+        surveys = ", ".join(name for name, other in FLOWS.items() if not other.config)
+        raise ConfigError(
+            f"--update is for the flows {surveys}, not for {arguments.name!r}: leave it out, or start over with --fresh"
+        )
     config = flow_config(arguments.name, arguments.config, arguments.overrides)
     tune_process()  # this process may be the one that runs the tiles
-    result = _run_plain(entry, config, arguments.fresh) if arguments.no_prefect else _run_engine(entry, config, arguments.fresh)
+    ways = {"fresh": arguments.fresh} | ({"update": True} if arguments.update else {})
+    result = (_run_plain if arguments.no_prefect else _run_engine)(entry, config, ways)
     print(result.summary() if hasattr(result, "summary") else _summary(result))
     return 0 if getattr(result, "is_complete", True) else 3
 
@@ -89,21 +95,21 @@ def flow_config(name: str, path: str | None, overrides: list[str]) -> Strict:
     return validate_section(section, tree, path or f"flow {name}")
 
 
-def _run_plain(entry: FlowEntry, config: Strict, fresh: bool) -> Any:
+def _run_plain(entry: FlowEntry, config: Strict, ways: dict[str, bool]) -> Any:
     from surveycnn.run.progress import open_progress
 
     with open_progress() as progress:
-        return _load(entry.plain)(config, fresh=fresh, progress=progress)
+        return _load(entry.plain)(config, **ways, progress=progress)
 
 
-def _run_engine(entry: FlowEntry, config: Strict, fresh: bool) -> Any:
+def _run_engine(entry: FlowEntry, config: Strict, ways: dict[str, bool]) -> Any:
     if isinstance(config, SurveyConfig):
         # What can be refused is refused before the engine takes seconds to start, and outside its logs.
         from surveycnn.run.plan import check_run
 
         check_run(config)
     with _bounded_interrupt():
-        return _load(entry.engine)(config, fresh=fresh)
+        return _load(entry.engine)(config, **ways)
 
 
 @contextmanager

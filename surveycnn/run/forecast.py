@@ -223,7 +223,7 @@ def rates_of_tiles(plan: Plan, store: WorkStore, status: RunStatus, n_slots: int
 def _rows_and_bytes(plan: Plan, store: WorkStore) -> tuple[pa.Table, dict[str, float]]:
     """Rows of some finished tiles, and the bytes of a tile file without rows and of each row in one."""
     units = (unit for mosaic in plan.mosaics for unit in plan.units(mosaic))
-    paths = [path for unit in units if (path := store.tile_path(unit.tile)).exists()]
+    paths = [store.tile_path(unit.tile) for unit in units if store.tile_record(unit.tile, unit.unit_id)]
     paths = paths[:: max(1, len(paths) // TILE_FILES)]
     rows = merge_tiles(paths, schema=catalog_schema(plan))
     empty = pa.BufferOutputStream()

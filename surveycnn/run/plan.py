@@ -23,35 +23,15 @@ from surveycnn.run.checks import check_engine, check_halo, check_output
 from surveycnn.run.cluster import check_cluster
 from surveycnn.run.inputs import MosaicInputs, inspect_mosaic
 from surveycnn.run.memory import MemoryEstimate, estimate_memory
-from surveycnn.sky.tiling import Tile, TileGrid
+from surveycnn.run.store import WorkStore
+from surveycnn.run.units import ModelUse as ModelUse
+from surveycnn.run.units import WorkUnit as WorkUnit
+from surveycnn.run.units import rows_digest, stored_pixels, work_unit
+from surveycnn.sky.tiling import TileGrid
 from surveycnn.sources.catalog import SourceTable, count_sources, read_sources
 from surveycnn.sources.identity import check_mosaic_keys, check_mosaic_size
 
 DEFAULT_DETECTION = ("g", "r", "i")
-
-
-@dataclass(frozen=True)
-class WorkUnit:
-    """One tile to process, with the id that its result must carry."""
-
-    tile: Tile
-    unit_id: str
-
-
-@dataclass(frozen=True)
-class ModelUse:
-    """A model that runs on a mosaic, and the mosaic's bands that it is given."""
-
-    reference: str
-    """Name of a shipped model or path of a package."""
-    name: str
-    task: str
-    bands: tuple[str, ...]
-    """Bands of the mosaic in the order of the card's bands."""
-    digest: str
-    """Of the card and the weights."""
-    ebv: float = 0.0
-    """E(B-V) of the Milky Way in front of the mosaic, magnitudes."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +48,21 @@ class MosaicPlan:
     @property
     def id(self) -> str:
         return self.inputs.id
+
+    @property
+    def chunk_layout(self) -> dict[str, Any]:
+        """Arguments of :meth:`surveycnn.sky.chunks.ChunkStore.create` that the mosaic's pixels need."""
+        inputs = self.inputs
+        return {
+            "mosaic": inputs.id,
+            "bands": inputs.bands,
+            "ny": inputs.ny,
+            "nx": inputs.nx,
+            "core_px": self.grid.core_px,
+            "wcs_header": inputs.wcs_header,
+            "pixel_scale": inputs.pixel_scale,
+            "has_weight": inputs.has_weight,
+        }
 
 
 @dataclass(frozen=True)
@@ -106,10 +101,12 @@ class Plan:
         return hashlib.sha256(json.dumps(self.fingerprint, sort_keys=True).encode()).hexdigest()
 
     def units(self, mosaic: MosaicPlan) -> Iterator[WorkUnit]:
-        """The work units of one mosaic, row by row."""
+        """The work units of one mosaic, row by row, as they are with the pixels that its chunk store holds now."""
+        pixels = stored_pixels(WorkStore(self.config.work_path), mosaic.inputs)
+        rows = rows_digest(self.config, mosaic.inputs, mosaic.detection_bands, self.sources, pixels)
+        parts = {model.task: model.part_id(self.config.engine.precision) for model in mosaic.models}
         for tile in mosaic.grid:
-            name = f"{self.digest}/{tile.mosaic}/{tile.name}"
-            yield WorkUnit(tile, hashlib.sha256(name.encode()).hexdigest()[:32])
+            yield work_unit(tile, rows, parts)
 
     @property
     def n_tiles(self) -> int:
@@ -223,7 +220,8 @@ def _usable_models(
         if missing:
             skipped[card.name] = f"needs {', '.join(bands)}, and there is no image in {', '.join(missing)}"
         else:
-            models.append(ModelUse(reference, card.name, card.task, bands, card.digest, mosaic.ebv))
+            ebv = mosaic.ebv if card.extinction else 0.0
+            models.append(ModelUse(reference, card.name, card.task, bands, card.digest, ebv))
     return tuple(models), skipped
 
 

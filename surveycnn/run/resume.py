@@ -1,25 +1,29 @@
-"""Starting a run, or going on with one: a work directory belongs to one plan, and another plan is refused with the reason."""
+"""Starting a run, or going on with one: a work directory belongs to one plan, and another one is refused or updates it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from surveycnn.config import SurveyConfig
 from surveycnn.errors import ResumeError
-from surveycnn.paths import split_path
+from surveycnn.run.changes import changed_files, changes_since, file_stamps
 from surveycnn.run.inputs import MosaicInputs
 from surveycnn.run.plan import Plan
 from surveycnn.run.store import FOLDERS, WorkStore, read_json, write_json
+from surveycnn.run.update import clear_outdated, find_update
 from surveycnn.sky.chunks import ChunkStore
-from surveycnn.sky.files import file_sha256, is_remote
-
-_SHOWN = 5
 
 
-def bind_plan(store: WorkStore, plan: Plan) -> None:
+def bind_plan(store: WorkStore, plan: Plan, *, update: bool = False, say: Callable[[str], None] = lambda text: None) -> None:
     """Make `store` the work directory of `plan`, or go on where it already is.
+
+    Parameters
+    ----------
+    update
+        Where it belongs to another plan, keep what does not depend on the changes; or else it is refused.
+    say
+        Told what has changed and what there is to do, before anything is done.
 
     Raises
     ------
@@ -38,26 +42,24 @@ def bind_plan(store: WorkStore, plan: Plan) -> None:
             )
         write_json(store.plan_path, plan_record(plan))
         return
-    if record["digest"] == plan.digest:
-        return
-    raise ResumeError(
-        f"work directory {str(store.root)!r} holds a run with other settings or inputs ({changes_since(record, plan)}): "
-        "undo the change, start over with --fresh, or give another output"
-    )
-
-
-def changes_since(record: dict[str, Any], plan: Plan) -> str:
-    """What of a plan differs from the one that ``plan.json`` holds, the first few changes."""
-    changes = list(_differences(record["fingerprint"], plan.fingerprint))
-    more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
-    return "; ".join(changes[:_SHOWN]) + more
+    if update:
+        found = find_update(store, plan)
+        if found is not None:
+            for line in found.lines():
+                say(line)
+            clear_outdated(store, plan, found)
+            write_json(store.plan_path, plan_record(plan))
+    elif record["digest"] != plan.digest:
+        raise ResumeError(
+            f"work directory {str(store.root)!r} holds a run with other settings or inputs ({changes_since(record, plan)}): "
+            "undo the change, compute what depends on it with --update, start over with --fresh, or give another output"
+        )
 
 
 def plan_record(plan: Plan) -> dict[str, Any]:
     """What ``plan.json`` holds."""
-    stamps = {path: _file_stamp(path) for mosaic in plan.mosaics for path in local_inputs(mosaic.inputs)}
     config = plan.config.model_dump(mode="json")
-    return {"digest": plan.digest, "fingerprint": plan.fingerprint, "config": config, "file_stamps": stamps}
+    return {"digest": plan.digest, "fingerprint": plan.fingerprint, "config": config, "file_stamps": file_stamps(plan)}
 
 
 def planned_config(store: WorkStore) -> SurveyConfig:
@@ -76,49 +78,14 @@ def planned_config(store: WorkStore) -> SurveyConfig:
     return SurveyConfig.model_validate(record["config"])
 
 
-def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
-    """One text for each leaf in which two trees of plain values differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(old.keys() | new.keys()):
-            yield from _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for index, pair in enumerate(zip(old, new, strict=True)):
-            yield from _differences(*pair, f"{path}[{index}]")
-    elif old != new:
-        yield f"{path}: {_short(old)} -> {_short(new)}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def local_inputs(inputs: MosaicInputs) -> Iterator[str]:
-    """Local files that the images of a mosaic are read from."""
-    for image in inputs.images:
-        for path in (image.path, image.weight, image.variance, image.rms, image.mask):
-            if path is not None and not is_remote(path):
-                yield split_path(path)[0].removeprefix("file://")
-
-
-def _file_stamp(path: str) -> list[int]:
-    status = Path(path).stat()
-    return [status.st_size, status.st_mtime_ns]
-
-
 def check_unchanged(store: WorkStore, inputs: MosaicInputs, chunks: ChunkStore) -> None:
     """Raise ResumeError where a file that is in the chunk store already has other bytes by now.
 
     Files whose size and time are as planned are believed; only others are read again.
     """
     stamps = (read_json(store.plan_path) or {}).get("file_stamps", {})
-    changed = {path for path in local_inputs(inputs) if _file_stamp(path) != stamps.get(path)}
-    finished = chunks.finished_bands() if changed else ()
-    for image in inputs.images:
-        digests = (chunks.band_record(image.band) or {}).get("digests", {}) if image.band in finished else {}
-        for name, digest in digests.items():
-            file = split_path(image.path if name == "image" else getattr(image, name))[0].removeprefix("file://")
-            if file in changed and file_sha256(file) != digest:
-                raise ResumeError(
-                    f"file {file!r} has changed since it was ingested: start over with --fresh, or give another output"
-                )
+    for _, file in changed_files(stamps, inputs, chunks):
+        raise ResumeError(
+            f"file {file!r} has changed since it was ingested: compute what depends on it with --update, start over with "
+            "--fresh, or give another output"
+        )

@@ -33,14 +33,15 @@ class TileModel:
     """E(B-V) of the Milky Way in front of the mosaic, magnitudes."""
 
 
-def score(window: Window, columns: Columns, models: Sequence[TileModel], step: Step) -> tuple[Columns, np.ndarray]:
-    """Output columns of all models for the sources in `columns`, NaN where a model gives no number, and the bits of their stamps.
+def score(window: Window, columns: Columns, models: Sequence[TileModel], step: Step) -> tuple[Columns, dict[str, np.ndarray]]:
+    """Output columns of all models for the sources in `columns`, NaN where a model gives no number, and (object,) bool for each
+    task whether a stamp of its model lacks pixels.
 
-    Stamps are cut once for all models that want the same geometry and bands from the same images. `step` is put around the steps
-    ``stamps``, ``predict`` and, within the latter, ``forward``: the calls of the engines alone.
+    What a model gives does not depend on the others: stamps are cut once for those that want the same ones, and only for those.
+    `step` is put around the steps ``stamps``, ``predict`` and, within the latter, ``forward``: the calls of the engines alone.
     """
     n_sources = len(columns["y"])
-    incomplete = np.zeros(n_sources, bool)
+    incomplete = {model.predictor.card.task: np.zeros(n_sources, bool) for model in models}
     scores: Columns = {}
     groups = _by_geometry(models)
     with step("stamps"):
@@ -56,10 +57,12 @@ def score(window: Window, columns: Columns, models: Sequence[TileModel], step: S
             with step("predict"):
                 for model in group:
                     found |= _predict(model, stamps, columns, some, step)
-                incomplete[some] |= stamps.gaps()
+            gaps = stamps.gaps()
+            for model in group:
+                incomplete[model.predictor.card.task][some] = gaps
             pieces.append(found)
         scores |= {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-    return scores, np.where(incomplete, np.int32(flag_value("stamp_incomplete")), np.int32(0))
+    return scores, incomplete
 
 
 @dataclass(frozen=True)
@@ -69,15 +72,17 @@ class _Geometry:
     size: int
     pixel_scale: float
     orientation: str
+    bands: frozenset[str]
 
 
 def _by_geometry(models: Sequence[TileModel]) -> list[tuple[_Geometry, list[TileModel]]]:
-    """Models that can share stamps, of the size of the largest."""
-    groups: dict[tuple[float, str], list[TileModel]] = {}
+    """Models that can share stamps: resampled ones of another size, or with other bands beside them, may differ in a last bit."""
+    groups: dict[_Geometry, list[TileModel]] = {}
     for model in models:
         card = model.predictor.card
-        groups.setdefault((card.pixel_scale, card.orientation), []).append(model)
-    return [(_Geometry(max(m.predictor.card.stamp_px for m in group), *key), group) for key, group in groups.items()]
+        geometry = _Geometry(card.stamp_px, card.pixel_scale, card.orientation, frozenset(model.bands))
+        groups.setdefault(geometry, []).append(model)
+    return list(groups.items())
 
 
 @dataclass(frozen=True)
@@ -194,20 +199,19 @@ def _predict(model: TileModel, stamps: _Stamps, columns: Columns, some: slice, s
     return {str(name): values.values for name, values in dataset.data_vars.items()}
 
 
-def model_flags(columns: Columns, scores: Columns, models: Sequence[TileModel]) -> np.ndarray:
-    """Bits that say how far the models' numbers can be trusted."""
-    flags = np.zeros(columns["flags"].shape, "i4")
-    for model in models:
-        card = model.predictor.card
-        if card.domain is not None and card.domain.band in card.bands:
-            band = model.bands[card.bands.index(card.domain.band)]
-            bright, faint = card.domain.magnitude
-            magnitude = magnitudes(columns[f"flux_{band}"])
-            flags[~((magnitude >= bright) & (magnitude <= faint))] |= flag_value(f"outside_domain_{card.task}")
-        if card.has_distance:
-            flags[scores[domain_column_name(card.task)] > 1] |= flag_value(f"outside_domain_{card.task}")
-        first = scores[next(iter(model.predictor.schema))]
-        flags[np.isnan(first)] |= flag_value("no_prediction")
+def model_flags(columns: Columns, scores: Columns, model: TileModel, incomplete: np.ndarray) -> np.ndarray:
+    """Bits (int32) that say how far a model's numbers can be trusted; `incomplete` is what :func:`score` says of its stamps."""
+    card = model.predictor.card
+    flags = np.where(incomplete, np.int32(flag_value("stamp_incomplete")), np.int32(0))
+    if card.domain is not None and card.domain.band in card.bands:
+        band = model.bands[card.bands.index(card.domain.band)]
+        bright, faint = card.domain.magnitude
+        magnitude = magnitudes(columns[f"flux_{band}"])
+        flags[~((magnitude >= bright) & (magnitude <= faint))] |= flag_value(f"outside_domain_{card.task}")
+    if card.has_distance:
+        flags[scores[domain_column_name(card.task)] > 1] |= flag_value(f"outside_domain_{card.task}")
+    first = scores[next(iter(model.predictor.schema))]
+    flags[np.isnan(first)] |= flag_value("no_prediction")
     return flags
 
 

@@ -170,8 +170,7 @@ def ingest_mosaic(session: Session, mosaic: MosaicPlan) -> list[dict[str, Any]]:
     inputs, core_px = mosaic.inputs, session.plan.config.tiling.core_px
     chunks = ChunkStore.create(session.store.chunk_path(mosaic.id), **mosaic.chunk_layout)
     check_unchanged(session.store, inputs, chunks)
-    if session.plan.sources is not None:
-        write_sources(session.store, mosaic.grid, session.plan.sources.on_mosaic(*placement(mosaic)))
+    _write_sources(session, mosaic)
     done = chunks.finished_bands()
     # of many mosaics one may lack a band; where there is one alone, it is a mistake
     function = IngestBand(chunks.path, core_px, may_be_empty=len(session.plan.mosaics) > 1)
@@ -192,6 +191,12 @@ def ingest_mosaic(session: Session, mosaic: MosaicPlan) -> list[dict[str, Any]]:
     return records
 
 
+def _write_sources(session: Session, mosaic: MosaicPlan) -> None:
+    """Write the user's sources on a mosaic, where there are any and they are not there."""
+    if session.plan.sources is not None:
+        write_sources(session.store, mosaic.grid, session.plan.sources.on_mosaic(*placement(mosaic)))
+
+
 def infer_mosaic(session: Session, mosaic: MosaicPlan) -> Counter[str]:
     """Run the tiles of one mosaic that have no valid result yet; returns how many ended in which state.
 
@@ -204,6 +209,7 @@ def infer_mosaic(session: Session, mosaic: MosaicPlan) -> Counter[str]:
     missing = [band for band in mosaic.inputs.bands if band not in chunks.finished_bands()]
     if missing:
         raise InputError(f"mosaic {mosaic.id!r} has not been ingested in {', '.join(missing)}: run the flow ingest, or survey")
+    _write_sources(session, mosaic)
     with session.accounting.stage("infer"):
         return run_tiles(session, mosaic, lambda: session.tile_function(mosaic))
 

@@ -12,7 +12,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,15 @@ _RECORD_KEY = b"surveycnn.tile"
 
 
 @dataclass(frozen=True)
+class ModelPart:
+    """What a model has put into a tile's file."""
+
+    id: str
+    """Of the model, and of what it was given."""
+    columns: list[str]
+
+
+@dataclass(frozen=True)
 class TileRecord:
     """What the footer of a finished tile says."""
 
@@ -42,6 +51,12 @@ class TileRecord:
     """Wall-clock seconds of each step."""
     empty_windows: list[tuple[int, int, int, int]]
     """y0, y1, x0, x1 of the parts of the core without data, in mosaic pixels."""
+    halo: int = 0
+    """Width in pixels of the halo that the tile was searched with."""
+    rows_id: str = ""
+    """What the rows without the columns of models come from."""
+    models: dict[str, ModelPart] = field(default_factory=dict)
+    """What each model has put into the file, by task."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +87,11 @@ class WorkStore:
         return self.root / "sources" / f"{mosaic}.parquet"
 
     def tile_path(self, tile: Tile) -> Path:
-        return self.root / "tiles" / tile.mosaic / f"{tile.name}.parquet"
+        return self.tiles_path(tile.mosaic) / f"{tile.name}.parquet"
+
+    def tiles_path(self, mosaic: str) -> Path:
+        """Folder of the results of a mosaic's tiles."""
+        return self.root / "tiles" / mosaic
 
     def failure_path(self, tile: Tile) -> Path:
         return self.root / "failures" / tile.mosaic / f"{tile.name}.json"
@@ -116,17 +135,29 @@ class WorkStore:
         """Remove everything that a run has put here, and nothing else; without a plan, nothing here is a run's."""
         if not self.plan_path.exists():
             return
-        for name in FOLDERS:
-            shutil.rmtree(self.root / name, ignore_errors=True)
+        self.discard(*(self.root / name for name in FOLDERS))
         for path in (self.engine_path, self.performance_path):
             path.unlink(missing_ok=True)
         self.plan_path.unlink()
 
+    def discard(self, *paths: Path) -> None:
+        """Remove files and folders of the run; each goes in one moment, so that nobody finds half a chunk store after a kill."""
+        bin_path = self.root / ".discarded"
+        bin_path.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                path.rename(bin_path / uuid.uuid4().hex)
+        shutil.rmtree(bin_path, ignore_errors=True)
+
+    def read_rows(self, tile: Tile) -> pa.Table:
+        """Rows of the file of a tile, private columns included."""
+        return pq.read_table(self.tile_path(tile), partitioning=None, page_checksum_verification=True)
+
     def write_tile(self, tile: Tile, unit_id: str, table: pa.Table, record: TileRecord) -> Path:
         """Write the rows of a finished tile; the file appears whole or not at all."""
         path = self.tile_path(tile)
-        footer = json.dumps({"unit_id": unit_id, "seconds": record.seconds, "empty_windows": record.empty_windows})
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _RECORD_KEY: footer.encode()})
+        footer = {"unit_id": unit_id} | asdict(record)
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _RECORD_KEY: json.dumps(footer).encode()})
         with atomic_path(path) as temporary:
             pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
         self.failure_path(tile).unlink(missing_ok=True)
@@ -134,17 +165,23 @@ class WorkStore:
 
     def tile_record(self, tile: Tile, unit_id: str) -> TileRecord | None:
         """Record of a finished tile, or None where there is no valid result of this unit."""
+        found = self.any_record(tile)
+        return found[1] if found is not None and found[0] == unit_id else None
+
+    def any_record(self, tile: Tile) -> tuple[str, TileRecord] | None:
+        """Unit id and record of the file of a tile, whatever plan has made it; None where there is none that can be read."""
         path = self.tile_path(tile)
         if not path.exists():
             return None
         try:
             metadata = pq.read_metadata(path)
             footer = json.loads((metadata.metadata or {})[_RECORD_KEY])
-        except (OSError, KeyError, ValueError, pa.ArrowInvalid):
+            unit_id = footer.pop("unit_id")
+            footer["models"] = {task: ModelPart(**part) for task, part in footer.get("models", {}).items()}
+            footer["empty_windows"] = [tuple(window) for window in footer["empty_windows"]]
+            return unit_id, TileRecord(**footer | {"n_rows": metadata.num_rows})
+        except (OSError, AttributeError, KeyError, TypeError, ValueError, pa.ArrowInvalid):
             return None
-        if footer["unit_id"] != unit_id:
-            return None
-        return TileRecord(metadata.num_rows, footer["seconds"], [tuple(window) for window in footer["empty_windows"]])
 
     def write_failure(self, tile: Tile, state: str, reason: str, details: str) -> None:
         """Record why a tile has no result; `state` is ``failed`` or ``quarantined``."""
@@ -154,4 +191,3 @@ class WorkStore:
     def read_failure(self, tile: Tile) -> dict[str, Any] | None:
         """Record of a failed or quarantined tile, or None."""
         return read_json(self.failure_path(tile))
-

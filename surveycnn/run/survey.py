@@ -20,7 +20,9 @@ from surveycnn.run.session import Session, infer_mosaic, ingest_mosaic, open_ses
 MAX_MOSAICS_AT_ONCE = 16
 
 
-def run_survey(config: SurveyConfig, *, fresh: bool = False, progress: Progress | None = None) -> SurveyResult:
+def run_survey(
+    config: SurveyConfig, *, fresh: bool = False, update: bool = False, progress: Progress | None = None
+) -> SurveyResult:
     """Run a survey from mosaics to the published catalog; the same call again goes on where it stopped.
 
     Parameters
@@ -29,6 +31,8 @@ def run_survey(config: SurveyConfig, *, fresh: bool = False, progress: Progress 
         From :func:`surveycnn.load_config`.
     fresh
         Start over instead.
+    update
+        Go on also where the configuration, a model or an image is another now, and compute again what depends on it.
     progress
         What to report to; nothing by default.
 
@@ -42,29 +46,35 @@ def run_survey(config: SurveyConfig, *, fresh: bool = False, progress: Progress 
         ingest_mosaic(session, mosaic)
         infer_mosaic(session, mosaic)
 
-    with open_session(config, fresh=fresh, progress=progress) as session:
+    with open_session(config, fresh=fresh, update=update, progress=progress) as session:
         each_mosaic(session, whole)
         settle_lost(session)
         return publish_survey(session)
 
 
-def run_ingest(config: SurveyConfig, *, fresh: bool = False, progress: Progress | None = None) -> list[dict[str, Any]]:
+def run_ingest(
+    config: SurveyConfig, *, fresh: bool = False, update: bool = False, progress: Progress | None = None
+) -> list[dict[str, Any]]:
     """Bring all mosaics into the chunk store; returns the records of all bands."""
-    with open_session(config, fresh=fresh, progress=progress) as session:
+    with open_session(config, fresh=fresh, update=update, progress=progress) as session:
         return [record for records in each_mosaic(session, ingest_mosaic) for record in records]
 
 
-def run_infer(config: SurveyConfig, *, fresh: bool = False, progress: Progress | None = None) -> dict[str, int]:
+def run_infer(
+    config: SurveyConfig, *, fresh: bool = False, update: bool = False, progress: Progress | None = None
+) -> dict[str, int]:
     """Run the tiles of all mosaics that are in the chunk store; returns how many ended in which state."""
-    with open_session(config, fresh=fresh, progress=progress) as session:
+    with open_session(config, fresh=fresh, update=update, progress=progress) as session:
         states: Counter[str] = sum(each_mosaic(session, infer_mosaic), start=Counter())
         del states["lost"]
         return dict(states + settle_lost(session))
 
 
-def run_publish(config: SurveyConfig, *, fresh: bool = False, progress: Progress | None = None) -> SurveyResult:
+def run_publish(
+    config: SurveyConfig, *, fresh: bool = False, update: bool = False, progress: Progress | None = None
+) -> SurveyResult:
     """Publish the catalog of the tiles that have run."""
-    with open_session(config, fresh=fresh, progress=progress) as session:
+    with open_session(config, fresh=fresh, update=update, progress=progress) as session:
         return publish_survey(session)
 
 

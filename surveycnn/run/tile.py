@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from surveycnn.catalogs.columns import source_schema
+from surveycnn.catalogs.columns import FLAGS, flags_column, model_flags_column, model_flags_name, source_schema
 from surveycnn.run.scoring import Columns, Step, TileModel, model_flags, score
 from surveycnn.schema import Schema
 from surveycnn.sky.tiling import Tile
@@ -79,9 +79,33 @@ def process_tile(
         columns = _on_sky(columns | (_given_columns(tile, given) if given is not None else {}))
     with step("load"):
         loaded = models()
-    scores, bits = score(window, columns, loaded, step)
-    columns["flags"] = columns["flags"] | bits | model_flags(columns, scores, loaded)
-    return tile_schema(window.bands, loaded, given).dataset(columns | scores)
+    columns[FLAGS] = columns["flags"]
+    columns |= model_columns(window, columns, loaded, step)
+    return tile_schema(window.bands, loaded, given).dataset(columns | {"flags": all_flags(columns)})
+
+
+def model_columns(window: Window, columns: Columns, models: Sequence[TileModel], step: Step) -> Columns:
+    """What models say of sources, and the bits that each sets: columns of :func:`part_schema` of each.
+
+    Parameters
+    ----------
+    window
+        In those bands at least that the models take.
+    columns
+        Positions and fluxes of the sources, as a tile file has them.
+    """
+    scores, incomplete = score(window, columns, models, step)
+    bits = {}
+    for model in models:
+        task = model.predictor.card.task
+        bits[model_flags_name(task)] = model_flags(columns, scores, model, incomplete[task])
+    return scores | bits
+
+
+def all_flags(columns: Columns) -> np.ndarray:
+    """Flags (int32) of sources from the columns of a tile that hold the bits of its parts."""
+    parts = [values for name, values in columns.items() if name.startswith(FLAGS)]
+    return np.bitwise_or.reduce(parts).astype(np.int32)
 
 
 def _on_sky(columns: Columns) -> Columns:
@@ -91,11 +115,16 @@ def _on_sky(columns: Columns) -> Columns:
 
 
 def tile_schema(bands: Sequence[str], models: Sequence[TileModel], given: PlacedSources | None = None) -> Schema:
-    """Columns of a tile's rows."""
-    schema = source_schema(bands, None if given is None else given.has_text_ids)
+    """Columns of a tile's rows: those of the catalog, and private ones that say which part of the run has set which flags."""
+    schema = source_schema(bands, None if given is None else given.has_text_ids) + Schema([flags_column()])
     for model in models:
-        schema += model.predictor.schema
+        schema += part_schema(model)
     return schema
+
+
+def part_schema(model: TileModel) -> Schema:
+    """Columns of a tile's rows that come and go with a model."""
+    return model.predictor.schema + Schema([model_flags_column(model.predictor.card.task)])
 
 
 @dataclass(frozen=True)

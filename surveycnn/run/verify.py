@@ -12,8 +12,9 @@ import xarray as xr
 
 from surveycnn.catalogs.tables import arrow_to_dataset
 from surveycnn.errors import CatalogError
+from surveycnn.run.changes import changes_since
 from surveycnn.run.plan import MosaicPlan, Plan, WorkUnit, make_plan
-from surveycnn.run.resume import changes_since, planned_config
+from surveycnn.run.resume import planned_config
 from surveycnn.run.stages import RunTile, StepClock
 from surveycnn.run.store import WorkStore, read_json
 
@@ -49,7 +50,7 @@ def recompute_tiles(catalog: str | Path, n_tiles: int, seed: int = 0) -> list[st
 
 
 def _compare(plan: Plan, store: WorkStore, mosaic: MosaicPlan, unit: WorkUnit) -> Iterator[str]:
-    again, _ = RunTile.of(plan, mosaic, store).rows(unit.tile, StepClock())
+    again = RunTile.of(plan, mosaic, store).rows(unit.tile, StepClock()).rows
     stored = arrow_to_dataset(pq.read_table(store.tile_path(unit.tile), partitioning=None))
     for finding in differences(stored, again):
         yield f"tile {unit.tile.name} of mosaic {mosaic.id}: {finding}"

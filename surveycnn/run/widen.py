@@ -71,6 +71,17 @@ def open_tile(
         yield wide, window, maps
 
 
+@contextmanager
+def reopen_window(
+    store: WindowStore, tile: Tile, halo: int, bands: Sequence[str], step: Step = lambda name: nullcontext()
+) -> Iterator[Window]:
+    """Window in `bands` of a tile that was searched with `halo`: the same pixels as then."""
+    with _one_at_a_time if halo > tile.halo else nullcontext():
+        with step("read"):
+            window = store.read_window(replace(tile, halo=halo), bands)
+        yield window
+
+
 def _wide_enough(store: WindowStore, tile: Tile, bands: tuple[str, ...], settings: DetectionSettings) -> Tile:
     """`tile` with a halo at which nothing that matters is cut, or the largest one."""
     limit = largest_halo(max(tile.y1 - tile.y0, tile.x1 - tile.x0), tile.halo)

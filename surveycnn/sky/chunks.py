@@ -102,18 +102,7 @@ class ChunkStore:
         """
         if core_px < CORE_STEP_PX or core_px % CORE_STEP_PX:
             raise ConfigError(f"tiling.core_px is {core_px!r}, expected a multiple of {CORE_STEP_PX}")
-        description = {
-            "layout": LAYOUT_VERSION,
-            "mosaic": mosaic,
-            "bands": list(bands),
-            "shape": [ny, nx],
-            "core_px": core_px,
-            "mesh_px": MESH_PX,
-            "pixel_scale": pixel_scale,
-            "has_weight": has_weight,
-            "wcs": wcs_header,
-            "attrs": dict(attrs or {}),
-        }
+        description = _describe(mosaic, bands, ny, nx, core_px, wcs_header, pixel_scale, has_weight, attrs)
         found = None if overwrite else _description(path)
         if found is None:
             _create_arrays(str(path), description)
@@ -121,6 +110,11 @@ class ChunkStore:
             changed = sorted(key for key in description | found if description.get(key) != found.get(key))
             raise ResumeError(f"chunk store {str(path)!r} has another {', '.join(changed)}: use --fresh to make it anew")
         return cls.open(path, mode="r+")
+
+    @staticmethod
+    def is_made_with(path: str | Path, **arguments: Any) -> bool:
+        """Whether the store at `path` was made with these arguments of :meth:`create`."""
+        return _description(path) == _describe(**arguments)
 
     @classmethod
     def open(cls, path: str | Path, mode: Literal["r", "r+"] = "r") -> ChunkStore:
@@ -250,6 +244,32 @@ class ChunkStore:
 def _location(path: str | Path) -> str | LocalStore:
     """Zarr's name of `path`; a local path is given as a store, so that brackets and spaces in it stay what they are."""
     return str(path) if "://" in str(path) else LocalStore(Path(path))
+
+
+def _describe(
+    mosaic: str,
+    bands: Sequence[str],
+    ny: int,
+    nx: int,
+    core_px: int,
+    wcs_header: str,
+    pixel_scale: float,
+    has_weight: bool,
+    attrs: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What a store made with these arguments of :meth:`ChunkStore.create` says of itself."""
+    return {
+        "layout": LAYOUT_VERSION,
+        "mosaic": mosaic,
+        "bands": list(bands),
+        "shape": [ny, nx],
+        "core_px": core_px,
+        "mesh_px": MESH_PX,
+        "pixel_scale": pixel_scale,
+        "has_weight": has_weight,
+        "wcs": wcs_header,
+        "attrs": dict(attrs or {}),
+    }
 
 
 def _description(path: str | Path) -> dict[str, Any] | None:

@@ -186,12 +186,12 @@ def test_score__resampled_and_turned(lens, window):
     coarse, turned = with_card(lens, pixel_scale=0.3), with_card(lens, orientation="sky")
     for predictor in (coarse, turned):
         models = [TileModel(predictor, ("g", "r", "i"))]
-        expected, bits = score(window, columns, models, untimed)
+        expected, incomplete = score(window, columns, models, untimed)
         with on_device(lens):
-            found, device_bits = score(window, columns, models, untimed)
+            found, on_the_device = score(window, columns, models, untimed)
         assert_alike(found, expected)
-        np.testing.assert_array_equal(device_bits, bits)
-        assert 0 < np.count_nonzero(bits) < 35
+        np.testing.assert_array_equal(on_the_device["lens"], incomplete["lens"])
+        assert 0 < np.count_nonzero(incomplete["lens"]) < 35
 
 
 def test_score__halves_the_batch_when_the_device_is_full(lens, window, monkeypatch):

@@ -299,7 +299,7 @@ def test_survey__refuses_an_image_that_changed_after_its_ingest(copy, capsys):
     data, header = fits.getdata(copy / "g.fits", header=True)
     fits.writeto(copy / "g.fits", data + 1, header, overwrite=True)
     assert main(base) == 2
-    assert_match(capsys.readouterr().err, r"g.fits' has changed since it was ingested: start over with --fresh")
+    assert_match(capsys.readouterr().err, r"g.fits' has changed since it was ingested: compute what depends on it with --update")
 
 
 def test_ingest__believes_a_file_that_was_only_touched(copy):

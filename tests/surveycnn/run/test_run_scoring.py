@@ -45,8 +45,8 @@ def window_of(degrees: float) -> Window:
 
 def logits(model: TileModel, degrees: float) -> float:
     columns = {"y": np.array([100.0]), "x": np.array([100.0])}
-    scores, bits = score(window_of(degrees), columns, [model], lambda name: nullcontext())
-    assert bits.tolist() == [0]
+    scores, incomplete = score(window_of(degrees), columns, [model], lambda name: nullcontext())
+    assert incomplete["lens"].tolist() == [False]
     return float(scores["lens_logit"][0])
 
 

@@ -104,7 +104,7 @@ def test_process_tile__dust_of_the_milky_way_changes_redshifts_and_no_flux(parts
     dusty = process_tile(tile, window, lambda: [replace(model, ebv=0.2) for model in models()], settings)
     changed = {str(name) for name in clear.data_vars if not clear[name].equals(dusty[name])}
     assert {"z_phot", "pz_mean", "pz_domain"} <= changed
-    assert all(name.startswith(("z_", "pz_")) or name == "flags" for name in changed)
+    assert all(name.startswith(("z_", "pz_")) or name in ("flags", "_flags_photoz") for name in changed)
 
 
 def test_process_tile__flags_stamps_with_missing_pixels(parts):
