@@ -11,6 +11,9 @@ class SurveyCNNError(Exception):
 class UserError(SurveyCNNError):
     """Something the user gave is wrong: the message says what was found, what was expected and what to do."""
 
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
 
 class ConfigError(UserError):
     """A configuration key is unknown, missing or has a value that cannot be used."""
@@ -42,3 +45,14 @@ class ResumeError(UserError):
 
 class SchemaError(SurveyCNNError):
     """A table or dataset of ours does not have the columns, types or shapes that its schema promises."""
+
+
+def printable(text: str) -> str:
+    """`text` with all characters but newlines and tabs written out that would steer a terminal: files of others name things.
+
+    >>> printable("mosaic" + chr(27) + "[2J") == r"mosaic\\x1b[2J"
+    True
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text)

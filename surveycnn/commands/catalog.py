@@ -8,7 +8,7 @@ from typing import Any
 
 from surveycnn.catalogs.query import open_catalog
 from surveycnn.catalogs.verify import verify_catalog
-from surveycnn.errors import CatalogError
+from surveycnn.errors import CatalogError, printable
 
 SHOWN_ROWS = 20
 HEADLINE = (
@@ -50,7 +50,7 @@ def _print_rows(found: Any, arguments: argparse.Namespace) -> None:
     rows = found.to_pandas()
     shown = rows if arguments.top is not None else rows.head(SHOWN_ROWS)
     if len(rows):
-        print(shown.to_string(index=False))
+        print(printable(shown.to_string(index=False)))
     more = f", the first {SHOWN_ROWS} shown; -o FILE writes all" if len(shown) < len(rows) else ""
     print(f"{len(rows)} rows{more}", file=sys.stderr)
 
@@ -63,7 +63,7 @@ def verify(arguments: argparse.Namespace) -> int:
 
         findings += recompute_tiles(arguments.catalog, arguments.sample)
     for finding in findings:
-        print(f"surveycnn: {finding}", file=sys.stderr)
+        print(f"surveycnn: {printable(finding)}", file=sys.stderr)
     if not findings:
         again = f"; {arguments.sample} tiles computed again give the same rows" if arguments.sample else ""
         print(f"{arguments.catalog}: schema, rows, order, source numbers and digests agree{again}")

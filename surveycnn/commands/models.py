@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 
+from surveycnn.errors import printable
 from surveycnn.models.card import Card
 from surveycnn.models.package import check_package, find_card, shipped_models
 from surveycnn.photoz.package import check_photoz, is_photoz_package
@@ -47,7 +48,7 @@ def check(arguments: argparse.Namespace) -> int:
     else:
         findings = check_package(shipped_models().get(arguments.folder, arguments.folder))
     for finding in findings:
-        print(f"surveycnn: {finding}", file=sys.stderr)
+        print(f"surveycnn: {printable(finding)}", file=sys.stderr)
     if not findings:
         print(f"{arguments.folder}: card, digests and golden outputs agree")
     return 2 if findings else 0

@@ -8,26 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from surveycnn.config import SurveyConfig, load_config
-from surveycnn.errors import ConfigError
+from surveycnn.errors import ConfigError, printable
 from surveycnn.run.cluster import describe_cluster
 from surveycnn.run.plan import Plan, check_run, make_plan
 from surveycnn.run.resume import planned_config
 from surveycnn.run.status import STATES, RunStatus, run_status
 from surveycnn.run.store import WorkStore
+from surveycnn.run.update import Update, find_update
 
 
 def plan(arguments: argparse.Namespace) -> int:
     """Print what would run."""
     config = load_config(arguments.config, arguments.overrides)
     planned = check_run(config)
-    status = run_status(planned, WorkStore(config.work_path))
-    record = plan_overview(planned, status)
+    store = WorkStore(config.work_path)
+    status = run_status(planned, store)
+    record = plan_overview(planned, status) | _update_record(find_update(store, planned, is_read=False))
     if arguments.time:
         # the engines take seconds to import
         from surveycnn.run.forecast import forecast
 
         record["forecast"] = forecast(planned, status, record["cluster"])
-    print(json.dumps(record, indent=1) if arguments.json else plan_text(record))
+    print(json.dumps(record, indent=1) if arguments.json else printable(plan_text(record)))
     return 0
 
 
@@ -99,6 +101,7 @@ def plan_text(record: dict[str, Any]) -> str:
     ]
     if "forecast" in record:
         lines += _forecast_lines(record["forecast"])
+    lines += record["update"]["text"] if record.get("update") else []
     return "\n".join([*lines, *record["notes"]])
 
 
@@ -129,14 +132,22 @@ def _size(n_bytes: int) -> str:
 def status(arguments: argparse.Namespace) -> int:
     """Print the tiles of a run by state."""
     config = _config_of(Path(arguments.where))
-    state = run_status(make_plan(config), WorkStore(config.work_path))
+    planned, store = make_plan(config), WorkStore(config.work_path)
+    state, update = run_status(planned, store), find_update(store, planned, is_read=False)
     if arguments.json:
-        print(json.dumps(state.as_dict(), indent=1))
+        print(json.dumps(state.as_dict() | _update_record(update), indent=1))
         return 0
     print(", ".join(f"{name} {state.tiles[name]}" for name in STATES) + f"; {state.n_sources} sources")
     for problem in state.problems:
-        print(f"{problem['state']}: tile {problem['tile']} of mosaic {problem['mosaic']}: {problem['reason']}")
+        print(printable(f"{problem['state']}: tile {problem['tile']} of mosaic {problem['mosaic']}: {problem['reason']}"))
+    for line in update.lines() if update else []:
+        print(printable(line))
     return 0
+
+
+def _update_record(update: Update | None) -> dict[str, Any]:
+    """What a plan changes in its work directory, as plain values and as text; None where nothing."""
+    return {"update": update and update.as_dict() | {"text": update.lines()}}
 
 
 def _config_of(where: Path) -> SurveyConfig:

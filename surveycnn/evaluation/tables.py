@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+from surveycnn.errors import printable
+
 MISSING = "-"
 
 
@@ -17,15 +21,21 @@ def aligned_table(rows: list[list[str]]) -> str:
 
 
 def markdown_table(rows: list[list[str]]) -> str:
-    """The same in Markdown.
+    """The same in Markdown; what a card or a file says stays text.
 
-    >>> print(markdown_table([["name", "n"], ["a", "12"]]))
+    >>> print(markdown_table([["name", "n"], ["a|b <i>", "12"]]))
     | name | n |
     |---|---|
-    | a | 12 |
+    | a\\|b &lt;i> | 12 |
     """
-    head, *body = (f"| {' | '.join(row)} |" for row in rows)
+    head, *body = (f"| {' | '.join(map(_markdown_text, row))} |" for row in rows)
     return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+
+
+def _markdown_text(text: str) -> str:
+    """Text of a cell without what would end it, be a tag of HTML or a link."""
+    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", " ".join(printable(text).split()))
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("](", "]\\(")
 
 
 def figure_text(value: float | None, digits: int = 3) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
 
+from surveycnn.errors import printable
+
 
 class Progress(Protocol):
     """What a run reports to; safe to call from several threads."""
@@ -45,7 +47,7 @@ class Lines:
 
     def message(self, text: str) -> None:
         with self._lock:
-            print(text, file=self._stream, flush=True)
+            print(printable(text), file=self._stream, flush=True)
 
     def add(self, stage: str, n_units: int) -> None:
         with self._lock:
@@ -73,7 +75,7 @@ class Bars:
         self._lock = threading.Lock()
 
     def message(self, text: str) -> None:
-        self._display.console.print(text, markup=False, highlight=False)
+        self._display.console.print(printable(text), markup=False, highlight=False)
 
     def add(self, stage: str, n_units: int) -> None:
         with self._lock:
