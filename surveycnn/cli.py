@@ -54,9 +54,7 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
 
 
 def _quiet_libraries() -> None:
-    """No telemetry, and no library's log between our lines; what the user has set stays."""
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    """No library's log between our lines; what the user has set stays."""
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")  # 20 s are too few on a busy machine
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -20,6 +20,7 @@ from typing import IO, Any
 import fsspec
 
 from surveycnn.errors import InputError
+from surveycnn.full_disk import writing_into
 
 _DECOMPRESSORS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
 _BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
@@ -139,7 +140,7 @@ def _copy_of(file: str, decompress: Callable[..., Any] | None) -> IO[bytes]:
         copy = open(target.name, "rb")
         os.unlink(target.name)  # before anything is in it: a process that is killed leaves nothing
         try:
-            with _byte_stream(file) as stream:
+            with writing_into(tempfile.gettempdir()), _byte_stream(file) as stream:
                 shutil.copyfileobj(decompress(stream) if decompress else stream, target, _BLOCK)
         except BaseException:
             copy.close()
