@@ -13,7 +13,7 @@ from surveycnn.errors import CatalogError, UserError
 SAFE_CODECS = frozenset(
     {"bytes", "blosc", "crc32c", "gzip", "sharding_indexed", "transpose", "vlen-bytes", "vlen-utf8", "zstd", "numcodecs.zstd"}
 )
-"""Codecs of Zarr 3 that turn bytes into numbers or text. Others come from plug-ins, and some of Zarr 2, such as pickle, run code."""
+"""Codecs of Zarr 3 that turn bytes into numbers or text. Others are plug-ins, and some of Zarr 2 run code."""
 
 MAX_VALUES = 1 << 36
 """Values of a Zarr array: beyond any catalog; an array may declare more than there is memory for, and store nothing."""
@@ -63,8 +63,8 @@ def _check_array(node: dict[str, Any], file: Path) -> None:
     unsafe = [name for name in codecs if name not in SAFE_CODECS]
     if unsafe or node.get("storage_transformers"):
         raise CatalogError(
-            f"{str(file)!r} asks for the codec {unsafe[0] if unsafe else 'of a storage transformer'!r}, which is not opened: known "
-            f"are {', '.join(sorted(SAFE_CODECS))}"
+            f"{str(file)!r} asks for {f'the codec {unsafe[0]!r}' if unsafe else 'a storage transformer'}, not opened: known "
+            f"codecs are {', '.join(sorted(SAFE_CODECS))}"
         )
     n_values = 1
     shape = node.get("shape")

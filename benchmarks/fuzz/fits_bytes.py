@@ -1,4 +1,4 @@
-"""Bytes of plain and compressed FITS images, maps and header files, mutated, through planning, ingest and the opening of tiles."""
+"""Bytes of plain and compressed FITS images, maps and header files, mutated, through planning, ingest and a tile."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from surveycnn.run.inputs import inspect_mosaic
 from surveycnn.sky.chunks import ChunkStore
 from surveycnn.sky.ingest import ingest_band
 
-NY, NX, CORE_PX, HALO_PX = 96, 128, 64, 96
+NY, NX, CORE_PX, HALO_PX = 96, 128, 128, 96
 
 
 def header() -> fits.Header:
@@ -109,7 +109,7 @@ def survey(rng: Random | None, image: str, seeds: Path, changed: dict[str, Path]
     other = {"band": "i", "path": place("plain.fits" if rng is None or rng.random() < 0.7 else image)}
     if other["path"].endswith("cube.fits"):
         other["plane"] = 0
-    images = [first, other] if rng is None or rng.random() < 0.5 else [first]
+    images = [first, other] if rng is None or rng.random() < 0.15 else [first]
     return {
         "name": "fuzz",
         "mosaics": [{"id": "m", "images": images}],
@@ -142,6 +142,6 @@ def take_in(path: Path) -> str:
     for number, (image, grid) in enumerate(zip(found.images, found.grids, strict=True)):
         ingest_band(store.path, image, number, config.tiling.core_px, grid, may_be_empty=False)
     tiles = list(store.grid(config.tiling.halo_px))
-    for tile in tiles[:4]:
+    for tile in tiles[:1]:
         store.read_window(tile)
     return "ingested"

@@ -1,4 +1,4 @@
-"""Tables of users in every format, mutated: sources to measure, photometry with redshifts, and written again in another format."""
+"""Tables of users in every format, mutated: sources to measure, photometry with redshifts, and written again."""
 
 from __future__ import annotations
 

@@ -29,6 +29,10 @@ _TABLE_KEYS = ("CPDIS", "CQDIS", "D2IMDIS", "D2IM1.", "D2IM2.", "D2IMEXT")
 _WHERE = re.compile(r"ERROR \d+ in \S+ at line \d+ of file \S+")
 """How wcslib's messages begin."""
 
+_SIZE_KEYS = re.compile(r"WCSAXES[A-Z]?|[AB]P?_ORDER")
+_MAX_SIZE = 9
+"""Axes of an image, and the order of a SIP polynomial."""
+
 _MAX_STEPS = 30
 _CLOSE_PX, _FAR_PX = 1e-6, 1e7
 _NEAR = 1e-3  # radians: a stationary point far from the place that was asked for is no answer
@@ -51,6 +55,7 @@ def read_wcs(source: fits.Header | str | Path) -> WCS:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FITSFixedWarning)  # old keywords that astropy has mended
             axes = [str(header.get(f"CTYPE{axis}", "")) for axis in (1, 2)]
+            _check_numbers(header, name)
             _refuse_tables(header, axes, name)
             _keep_one_distortion(header, axes)
             wcs = WCS(header, naxis=2)
@@ -77,6 +82,15 @@ def _keep_one_distortion(header: fits.Header, axes: Sequence[str]) -> None:
             del header[key]
     if all(axis.endswith("-TAN") for axis in axes):
         header["CTYPE1"], header["CTYPE2"] = (f"{axis}-SIP" for axis in axes)
+
+
+def _check_numbers(header: fits.Header, name: str) -> None:
+    """Raise an InputError where a header asks for more axes or terms than there can be: wcslib takes them without a check."""
+    for key in {key for key in header if _SIZE_KEYS.fullmatch(key)}:
+        values = [header[key, number] for number in range(header.count(key))]
+        for value in values:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MAX_SIZE:
+                raise InputError(f"the WCS in {name} has {key} = {value!r}, expected at most {_MAX_SIZE}: correct the header")
 
 
 def _refuse_tables(header: fits.Header, axes: Sequence[str], name: str) -> None:
