@@ -22,7 +22,7 @@ from surveycnn.catalogs.healpix import healpix_index
 from surveycnn.catalogs.source import COVERAGE, FITS, HATS, PROVENANCE, REPORT, ZARR, count_rows, open_sources
 from surveycnn.catalogs.swap import replace_entries
 from surveycnn.catalogs.tables import dataset_to_arrow
-from surveycnn.errors import ConfigError, SchemaError, SurveyCNNError
+from surveycnn.errors import ConfigError, SchemaError, SurveyCNNError, without_secrets
 from surveycnn.full_disk import writing_into
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _write_provenance(
         "files": file_digests(staging),
     }
     text = json.dumps({**provenance, "catalog": catalog}, indent=2, sort_keys=True, default=str, allow_nan=False)
-    (staging / PROVENANCE).write_text(text + "\n")
+    (staging / PROVENANCE).write_text(without_secrets(text) + "\n")
 
 
 def file_digests(folder: Path) -> dict[str, str]:

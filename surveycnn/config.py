@@ -22,6 +22,7 @@ from pydantic import (
 
 from surveycnn.mosaic_lists import Keys, expand_mosaics
 from surveycnn.mosaic_patterns import IMAGE_PATHS, absolute_path
+from surveycnn.paths import check_no_password
 from surveycnn.sections import Strict, apply_overrides, read_yaml, validate_section
 
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
@@ -57,6 +58,8 @@ class ImageConfig(Strict):
     saturation: float | None = Field(default=None, gt=0)
     """Pixels at and above it are saturated; in data units. None takes SATURATE of the header, where it is."""
 
+    _no_password = field_validator(*IMAGE_PATHS)(check_no_password)
+
     @model_validator(mode="after")
     def _one_noise_map(self) -> ImageConfig:
         given = [key for key in ("weight", "variance", "rms") if getattr(self, key) is not None]
@@ -77,6 +80,8 @@ class MosaicConfig(Strict):
     grid: Band | None = None
     """Band whose image has the pixel grid of the mosaic, to which images on other grids are brought; None takes the first."""
     images: tuple[ImageConfig, ...] = Field(min_length=1)
+
+    _no_password = field_validator("wcs")(check_no_password)
 
     @model_validator(mode="after")
     def _known_grid(self) -> MosaicConfig:

@@ -3,6 +3,10 @@
 Anything that is not a :class:`UserError` is a fault of ours: the command line lets its traceback through (exit code 1).
 """
 
+from __future__ import annotations
+
+import re
+
 
 class SurveyCNNError(Exception):
     """Base of every error raised on purpose by this package."""
@@ -11,8 +15,8 @@ class SurveyCNNError(Exception):
 class UserError(SurveyCNNError):
     """Something the user gave is wrong: the message says what was found, what was expected and what to do."""
 
-    def __str__(self) -> str:
-        return printable(super().__str__())
+    def __init__(self, *arguments: object):
+        super().__init__(*(printable(one) if isinstance(one, str) else one for one in arguments))
 
 
 class ConfigError(UserError):
@@ -48,11 +52,32 @@ class SchemaError(SurveyCNNError):
 
 
 def printable(text: str) -> str:
-    """`text` with all characters but newlines and tabs written out that would steer a terminal: files of others name things.
+    """`text` without passwords, and with all characters written out that would steer a terminal: files of others name things.
+
+    Newlines and tabs stay.
 
     >>> printable("mosaic" + chr(27) + "[2J") == r"mosaic\\x1b[2J"
     True
     """
+    text = without_secrets(text)
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text)
+
+
+def without_secrets(text: str) -> str:
+    """`text` with stars in the place of passwords and signatures in the URLs in it.
+
+    >>> without_secrets("https://me:secret@host/g.fits?X-Amz-Signature=ab12&part=1")
+    'https://***@host/g.fits?X-Amz-Signature=***&part=1'
+    """
+    if "://" not in text:
+        return text
+    return _TOKEN.sub(r"\1=***", PASSWORD.sub("***@", text))
+
+
+PASSWORD = re.compile(r"(?<=://)[^/\s:@'\"]*:[^/\s@'\"]*@")
+"""User and password before the host of a URL."""
+_TOKEN = re.compile(
+    r"(?<=[?&])([\w.-]*(?:signature|credential|token|secret|password|key|sig)[\w.-]*)=[^&\s'\"#\\]+", re.IGNORECASE
+)

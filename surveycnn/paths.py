@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from surveycnn.errors import PASSWORD
+
 _BRACKETS = re.compile(r"^(?P<file>.+)\[(?P<hdu>[^\[\]]+)\]$")
 
 
@@ -27,3 +29,10 @@ def is_url(path: str) -> bool:
     (True, False)
     """
     return re.match(r"[a-z][a-z0-9+.-]*://", path) is not None
+
+
+def check_no_password(path: str | None) -> str | None:
+    """`path`; a ValueError where it is a URL with a user's password, which would be written beside the results."""
+    if path is not None and PASSWORD.search(path):
+        raise ValueError("the URL has a password in it: leave it to the environment, ~/.netrc or the configuration of fsspec")
+    return path

@@ -84,7 +84,7 @@ class TableCard(CardPart):
 
 def check_name(name: str) -> None:
     """Raise InputError where a model cannot have this name."""
-    if not re.match(NAME_PATTERN, name):
+    if not re.fullmatch(NAME_PATTERN, name):
         raise InputError(f"the name is {name!r}, expected at most 64 letters, digits and -_. with a letter or digit first")
 
 
