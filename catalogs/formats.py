@@ -97,7 +97,7 @@ def _open_zarr(path: Path) -> xr.Dataset:
     check_zarr(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of metadata that are not as they were written, which fail or do no harm
-        return xr.open_zarr(path, zarr_format=3)
+        return xr.open_zarr(path, zarr_format=3, chunks=None)  # without Dask, which would gain nothing
 
 
 def schema_of(path: Path) -> pa.Schema:

@@ -52,6 +52,9 @@ def expand_entry(entry: Any, folder: Path, where: str) -> Iterator[Any]:
     if not any(_is_pattern(text, folder) for text in (*paths.values(), name)):
         yield entry
         return
+    if not isinstance(name, str):  # which the validation refuses
+        yield entry
+        return
     first = paths.pop(_FIRST, "")
     names = list(dict.fromkeys(_PLACEHOLDER.findall(first)))
     _check_placeholders([*paths.values(), name], first, names, where)

@@ -150,9 +150,11 @@ def _change(rng: Random, path: Path, place: Path) -> None:
     elif way < 0.12:
         file.write_bytes(rng.choice(files).read_bytes())
     elif way < 0.7 and file.suffix in (".json", ".zarray", ".zgroup", ".zattrs", "") and file.read_bytes()[:1] == b"{":
-        file.write_text(
-            json.dumps(_with_codec(rng, mutated_tree(rng, json.loads(file.read_text()), PIECES)), default=str, skipkeys=True)
-        )
+        try:
+            tree = _with_codec(rng, mutated_tree(rng, json.loads(file.read_text()), PIECES))
+        except ValueError:  # changed before
+            tree = {}
+        file.write_text(json.dumps(tree, default=str, skipkeys=True))
     else:
         file.write_bytes(mutated_bytes(rng, file.read_bytes(), TOKENS, [rng.choice(files).read_bytes()]))
 

@@ -48,6 +48,7 @@ _GENERATING = (
     "openvino",
     "astropy",
     "pyparsing",
+    "scipy",
     "ply",
 )
 """Packages that make functions of their own from text."""
@@ -88,7 +89,7 @@ class Guard:
             folders = [value for value in arguments[_CHANGES[event] :] if type(value) is int and value >= 0]
             for path in arguments[: _CHANGES[event]] if event != "os.symlink" else arguments[1:2]:
                 self._check_path(event, path, folders[0] if folders and event not in ("os.chmod", "os.mkdir") else None)
-        elif event in _REFUSED and not (event in _OF_IMPORTS and _is_import(sys._getframe(1))):
+        elif event in _REFUSED and arguments != (None,) and not (event in _OF_IMPORTS and _is_import(sys._getframe(1))):
             self._refuse(f"{event} {_short(arguments)}")
         elif event == "exec":
             self._check_code(arguments[0])

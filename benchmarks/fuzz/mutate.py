@@ -96,6 +96,7 @@ WORDS = (
         "memory://x",
         "://",
         "data:,x",
+        "https://me:secret@localhost/x",
         "con",
         ".",
     ),

@@ -178,7 +178,7 @@ def _write_odd(rng: Random, path: Path) -> None:
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        write_table(table, path)
+        write_table(table, path)  # a UserError ends the case
 
 
 def _column(kind: str, values: list[float]) -> pa.Array:

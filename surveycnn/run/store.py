@@ -190,4 +190,6 @@ class WorkStore:
 
     def read_failure(self, tile: Tile) -> dict[str, Any] | None:
         """Record of a failed or quarantined tile, or None."""
-        return read_json(self.failure_path(tile))
+        record = read_json(self.failure_path(tile))
+        is_record = isinstance(record, dict) and record.get("state") in ("failed", "quarantined")
+        return record if is_record and isinstance(record["reason"] if "reason" in record else None, str) else None

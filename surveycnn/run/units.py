@@ -110,7 +110,7 @@ def stored_pixels(store: WorkStore, inputs: MosaicInputs) -> list[dict[str, Any]
     except InputError:
         return [None] * len(inputs.images)
     records = [chunks.band_record(band) if band in chunks.bands else None for band in inputs.bands]
-    return [record and {key: record[key] for key in ("digests", "zeropoint", "saturation")} for record in records]
+    return [record and {key: record.get(key) for key in ("digests", "zeropoint", "saturation")} for record in records]
 
 
 def _digest(values: Any) -> str:

@@ -12,7 +12,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from zarr.storage import LocalStore
 
 from surveycnn.config import CORE_STEP_PX
 from surveycnn.durable import sync_path, sync_tree
-from surveycnn.errors import ConfigError, InputError, ResumeError
+from surveycnn.errors import ConfigError, InputError, ResumeError, UserError
 from surveycnn.sky.background import MESH_PX, evaluate_mesh, mesh_shape
 from surveycnn.sky.row_blocks import row_blocks
 from surveycnn.sky.strips import MASKED, SATURATED
@@ -109,6 +110,8 @@ class ChunkStore:
         elif found != description:
             changed = sorted(key for key in description | found if description.get(key) != found.get(key))
             raise ResumeError(f"chunk store {str(path)!r} has another {', '.join(changed)}: use --fresh to make it anew")
+        else:
+            _remove_partials(Path(path))
         return cls.open(path, mode="r+")
 
     @staticmethod
@@ -125,17 +128,20 @@ class ChunkStore:
         InputError
             If there is no chunk store, or its creation was interrupted.
         """
-        try:
-            group = zarr.open_group(_location(path), mode=mode, zarr_format=3, use_consolidated=False)
-        except (FileNotFoundError, ValueError) as error:
-            raise InputError(f"there is no chunk store at {str(path)!r}: run the ingest first") from error
-        return cls(group, str(path))
+        with _undamaged(path):
+            try:
+                group = zarr.open_group(_location(path), mode=mode, zarr_format=3, use_consolidated=False)
+            except (FileNotFoundError, ValueError) as error:
+                raise InputError(f"there is no chunk store at {str(path)!r}: run the ingest first") from error
+            return cls(group, str(path))
 
     def array(self, name: Literal["image", "weight", "bits", "sky", "rms"]) -> zarr.Array:
         """One of the store's arrays."""
-        found = self._group[name]
-        assert isinstance(found, zarr.Array)
-        return found
+        with _undamaged(self.path):
+            found = self._group[name]
+            if not isinstance(found, zarr.Array):
+                raise TypeError(f"{name} is a group")
+            return found
 
     def grid(self, halo_px: int, core_px: int | None = None) -> TileGrid:
         """Tiles of this mosaic; `core_px` other than the store's costs more reading, not another result."""
@@ -144,9 +150,10 @@ class ChunkStore:
     def band_record(self, band: str) -> dict[str, Any] | None:
         """What :func:`surveycnn.sky.ingest.ingest_band` wrote when `band` was complete; None where it is not."""
         key = f"bands/{self.bands.index(band)}"
-        if key not in self._group:
-            return None
-        return _own_attrs(self._group[key])
+        with _undamaged(self.path):
+            if key not in self._group:
+                return None
+            return _own_attrs(self._group[key])
 
     def finished_bands(self) -> tuple[str, ...]:
         """Bands whose pixels and meshes are complete."""
@@ -166,8 +173,7 @@ class ChunkStore:
         if key in self._group:
             del self._group[key]
         for folder in self._band_folders(band):
-            for path in folder.rglob("*.partial"):  # Zarr's
-                path.unlink(missing_ok=True)
+            _remove_partials(folder)
 
     def _band_folders(self, band: str) -> list[Path]:
         """Folders of the shards of `band`, as far as there are any; none where the store is remote."""
@@ -241,6 +247,19 @@ class ChunkStore:
                 rms[some][unknown] = np.nan
 
 
+@contextmanager
+def _undamaged(path: str | Path) -> Iterator[None]:
+    """Turn what Zarr raises on broken metadata into a message."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"chunk store {str(path)!r} is damaged ({type(error).__name__}: {error}): run the ingest again with --fresh"
+        ) from error
+
+
 def _location(path: str | Path) -> str | LocalStore:
     """Zarr's name of `path`; a local path is given as a store, so that brackets and spaces in it stay what they are."""
     return str(path) if "://" in str(path) else LocalStore(Path(path))
@@ -276,9 +295,15 @@ def _description(path: str | Path) -> dict[str, Any] | None:
     """What the store at `path` was made with; None where there is none or its creation was interrupted."""
     try:
         group = zarr.open_group(_location(path), mode="r", zarr_format=3, use_consolidated=False)
-    except (FileNotFoundError, ValueError):
+        return _own_attrs(group)
+    except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return None
-    return _own_attrs(group)
+
+
+def _remove_partials(folder: Path) -> None:
+    """Remove what Zarr has not renamed to what it was to be, as its process was killed."""
+    for path in folder.rglob("*.partial"):
+        path.unlink(missing_ok=True)
 
 
 def _own_attrs(node: zarr.Group | zarr.Array) -> dict[str, Any] | None:

@@ -92,8 +92,14 @@ def write_table(table: pa.Table, path: str | Path) -> Path:
         with open(temporary, "rb+") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"cannot write {str(path)!r} ({error.strerror or error}): give another path") from error
+    except Exception as error:  # whatever a library raises on what its format cannot hold
+        raise InputError(
+            f"cannot write {str(path)!r} ({type(error).__name__}: {error}): leave out columns of unusual types, or write .parquet"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
     return path
