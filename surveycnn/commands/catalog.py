@@ -57,14 +57,14 @@ def _print_rows(found: Any, arguments: argparse.Namespace) -> None:
 
 def verify(arguments: argparse.Namespace) -> int:
     """Check a catalog; 2 where something is wrong with it."""
-    findings = list(verify_catalog(arguments.catalog))
-    if arguments.sample and not findings:
-        from surveycnn.run.verify import recompute_tiles
+    from surveycnn.run.verify import check_models, recompute_tiles
 
+    findings = verify_catalog(arguments.catalog) + check_models(arguments.catalog)
+    if arguments.sample and not findings:
         findings += recompute_tiles(arguments.catalog, arguments.sample)
     for finding in findings:
         print(f"surveycnn: {printable(finding)}", file=sys.stderr)
     if not findings:
-        again = f"; {arguments.sample} tiles computed again give the same rows" if arguments.sample else ""
+        again = f"; {arguments.sample} tiles computed again give the same rows, from the same images" if arguments.sample else ""
         print(f"{arguments.catalog}: schema, rows, order, source numbers and digests agree{again}")
     return 2 if findings else 0

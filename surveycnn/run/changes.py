@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from surveycnn.paths import split_path
 from surveycnn.run.inputs import MosaicInputs
 from surveycnn.run.plan import Plan
 from surveycnn.sky.chunks import ChunkStore
-from surveycnn.sky.files import file_sha256, is_remote
+from surveycnn.sky.files import file_sha256, file_stamp, is_remote
 from surveycnn.sky.strips import MAP_KINDS
 
 _SHOWN = 5
@@ -59,13 +58,13 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def file_stamps(plan: Plan) -> dict[str, list[int]]:
+def file_stamps(plan: Plan) -> dict[str, list[int] | None]:
     """Size and time of every local input file, by path."""
-    return {path: _file_stamp(path) for mosaic in plan.mosaics for path in _local_inputs(mosaic.inputs)}
+    return {path: file_stamp(path) for mosaic in plan.mosaics for path in _local_inputs(mosaic.inputs)}
 
 
 def changed_files(
-    stamps: Mapping[str, list[int]], inputs: MosaicInputs, chunks: ChunkStore, *, is_read: bool = True
+    stamps: Mapping[str, list[int] | None], inputs: MosaicInputs, chunks: ChunkStore, *, is_read: bool = True
 ) -> Iterator[tuple[str, str]]:
     """Band and path of every local file of a mosaic that is in its chunk store with other bytes than it has now.
 
@@ -76,7 +75,7 @@ def changed_files(
     is_read
         Read the others and compare digests; if not, they count as changed.
     """
-    suspects = {path for path in _local_inputs(inputs) if _file_stamp(path) != stamps.get(path)}
+    suspects = {path for path in _local_inputs(inputs) if file_stamp(path) != stamps.get(path)}
     finished = chunks.finished_bands() if suspects else ()
     for image in inputs.images:
         digests = (chunks.band_record(image.band) or {}).get("digests", {}) if image.band in finished else {}
@@ -96,8 +95,3 @@ def _local_inputs(inputs: MosaicInputs) -> Iterator[str]:
 
 def _local_file(path: str) -> str:
     return split_path(path)[0].removeprefix("file://")
-
-
-def _file_stamp(path: str) -> list[int]:
-    status = Path(path).stat()
-    return [status.st_size, status.st_mtime_ns]

@@ -181,6 +181,7 @@ def provenance(plan: Plan, store: WorkStore, status: RunStatus) -> dict[str, Any
     }
     models = {
         card.name: {"reference": reference, "version": card.version, "task": card.task, "sha256": card.sha256}
+        | {"digest": card.digest}
         for reference, card in plan.cards.items()
     }
     ingest_seconds = sum(record["seconds"] for records in bands.values() for record in records.values() if record)

@@ -107,9 +107,9 @@ def stored_pixels(store: WorkStore, inputs: MosaicInputs) -> list[dict[str, Any]
     """What is in a mosaic's chunk store, band by band: digests of the files, zero point, saturation; None where it is not."""
     try:
         chunks = ChunkStore.open(store.chunk_path(inputs.id))
+        records = [chunks.band_record(band) if band in chunks.bands else None for band in inputs.bands]
     except InputError:
         return [None] * len(inputs.images)
-    records = [chunks.band_record(band) if band in chunks.bands else None for band in inputs.bands]
     return [record and {key: record.get(key) for key in ("digests", "zeropoint", "saturation")} for record in records]
 
 

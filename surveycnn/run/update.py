@@ -24,7 +24,9 @@ class Update:
     changes: list[str] = field(default_factory=list)
     """One text for each difference between the plans."""
     files: list[str] = field(default_factory=list)
-    """Input files with other bytes than are in the chunk store, or that have to be read to tell."""
+    """Input files with other bytes than are in the chunk store."""
+    suspects: list[str] = field(default_factory=list)
+    """Input files of another size or time than they had; nobody has read them."""
     removed: list[str] = field(default_factory=list)
     """Mosaics that are not in the plan any more: their pixels and tiles go."""
     anew: list[str] = field(default_factory=list)
@@ -45,6 +47,7 @@ class Update:
         return {
             "changes": self.changes,
             "changed_files": self.files,
+            "suspect_files": self.suspects,
             "mosaics_removed": self.removed,
             "bands": self.n_bands,
             "tiles": {kind: self.tiles[kind] for kind in ("whole", "models", "columns", "kept")},
@@ -56,7 +59,9 @@ class Update:
         return [f"since the work directory was made: {first_few(self._texts())}", f"an update takes: {self.to_do()}"]
 
     def _texts(self) -> list[str]:
-        return self.changes + [f"file {path} has changed" for path in self.files]
+        found = [f"file {path} has other bytes than were ingested" for path in self.files]
+        suspects = [f"file {path} has another size or time than it had: --update reads it again" for path in self.suspects]
+        return self.changes + found + suspects
 
     def to_do(self) -> str:
         """What there is to do, in a line."""
@@ -77,14 +82,14 @@ def find_update(store: WorkStore, plan: Plan, *, is_read: bool = True) -> Update
         Read input files whose size or time is another than it was; if not, they count as changed.
     """
     record = read_json(store.plan_path)
-    if record is None:
+    if record is None or not {"digest", "fingerprint"} <= record.keys():
         return None
     update = Update(all_changes(record, plan))
     planned = {mosaic.id for mosaic in plan.mosaics}
     update.removed += sorted(set(record["fingerprint"]["mosaics"]) - planned)
     for mosaic in plan.mosaics:
         _look_at_pixels(update, store, record, plan, mosaic, is_read)
-    if not update.changes and not update.files:
+    if not (update.changes or update.files or update.suspects):
         return None
     for mosaic in plan.mosaics:
         _count_tiles(update, store, plan, mosaic)
@@ -109,7 +114,7 @@ def _look_at_pixels(
     chunks = ChunkStore.open(path)
     was, is_now = (_by_band(tree["mosaics"][mosaic.id]) for tree in (old, new))
     changed = dict(changed_files(record.get("file_stamps", {}), mosaic.inputs, chunks, is_read=is_read))
-    update.files += sorted(set(changed.values()))
+    (update.files if is_read else update.suspects).extend(sorted(set(changed.values())))
     finished = chunks.finished_bands()
     bands = [band for band in is_now if band in changed or band not in finished or was.get(band) != is_now[band]]
     update.bands |= {mosaic.id: bands} if bands else {}

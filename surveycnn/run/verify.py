@@ -1,36 +1,42 @@
-"""Checks a published catalog against its work directory: tiles computed again must give the rows that are there."""
+"""Checks a published catalog against where it came from: tiles computed again give its rows, models and images are the same."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import xarray as xr
 
+from surveycnn.catalogs.source import PROVENANCE
 from surveycnn.catalogs.tables import arrow_to_dataset
-from surveycnn.errors import CatalogError
+from surveycnn.errors import CatalogError, ModelError
+from surveycnn.models.package import find_card, package_folder
+from surveycnn.paths import split_path
 from surveycnn.run.changes import changes_since
 from surveycnn.run.plan import MosaicPlan, Plan, WorkUnit, make_plan
 from surveycnn.run.resume import planned_config
 from surveycnn.run.stages import RunTile, StepClock
 from surveycnn.run.store import WorkStore, read_json
+from surveycnn.sky.files import file_sha256, file_stamp
 
 RELATIVE_TOLERANCE = 1e-3
 """Of a number computed again, perhaps by another engine or on another machine."""
 
 
 def recompute_tiles(catalog: str | Path, n_tiles: int, seed: int = 0) -> list[str]:
-    """Findings of `n_tiles` finished tiles, drawn at random and computed again from the chunk store; empty when all agree.
+    """Findings of `n_tiles` finished tiles, drawn at random and computed again from the chunk store, and of the images of their
+    mosaics, whose digests are compared where they are local and still there; empty when all agree.
 
     Raises
     ------
     CatalogError
         Where the work directory of the catalog is gone.
     """
-    provenance = read_json(Path(catalog) / "provenance.json")
+    provenance = read_json(Path(catalog) / PROVENANCE)
     if provenance is None:
         raise CatalogError(f"{str(catalog)!r} has no provenance.json: it is not the output of a run")
     store = WorkStore(Path(provenance["config"]["work_dir"]))
@@ -46,7 +52,44 @@ def recompute_tiles(catalog: str | Path, n_tiles: int, seed: int = 0) -> list[st
         raise CatalogError(f"the work directory {str(store.root)!r} now belongs to another run: its tiles cannot be compared")
     done = [(m, u) for m in plan.mosaics for u in plan.units(m) if store.tile_record(u.tile, u.unit_id) is not None]
     drawn = random.Random(seed).sample(done, min(n_tiles, len(done)))
-    return [finding for mosaic, unit in drawn for finding in _compare(plan, store, mosaic, unit)]
+    findings = [finding for name in sorted({mosaic.id for mosaic, _ in drawn}) for finding in check_inputs(provenance, name)]
+    return findings + [finding for mosaic, unit in drawn for finding in _compare(plan, store, mosaic, unit)]
+
+
+def check_models(catalog: str | Path) -> list[str]:
+    """Findings of the model packages at hand that are not those of the catalog; those that are not at hand are left out."""
+    findings = []
+    for name, record in ((read_json(Path(catalog) / PROVENANCE) or {}).get("models") or {}).items():
+        try:
+            card, folder = find_card(record["reference"]), package_folder(record["reference"])
+        except ModelError:
+            continue
+        for file, digest in sorted(record["sha256"].items()):
+            found = file_sha256(str(folder / file)) if (folder / file).is_file() else None
+            if found != digest:
+                findings.append(f"model {name!r}: {file} {_is_not(found, digest)}")
+        if card.digest != record.get("digest", card.digest):
+            findings.append(f"model {name!r}: its card is another one than the catalog was made with")
+    return findings
+
+
+def check_inputs(provenance: dict[str, Any], mosaic: str) -> Iterator[str]:
+    """Findings of the local files of a mosaic; what has been removed or is remote is left out."""
+    images = next(entry["images"] for entry in provenance["config"]["mosaics"] if entry["id"] == mosaic)
+    for image in images:
+        digests = ((provenance["inputs"][mosaic].get(image["band"])) or {}).get("digests", {})
+        for kind, digest in digests.items():
+            file = split_path(image["path" if kind == "image" else kind])[0]
+            if file_stamp(file) is None:
+                continue
+            found = file_sha256(file)
+            if found != digest:
+                yield f"mosaic {mosaic!r}: file {file!r} {_is_not(found, digest)}"
+
+
+def _is_not(found: str | None, digest: str) -> str:
+    has = "is missing" if found is None else f"has sha256 {found[:12]}..."
+    return f"{has}, the catalog was made with {digest[:12]}..."
 
 
 def _compare(plan: Plan, store: WorkStore, mosaic: MosaicPlan, unit: WorkUnit) -> Iterator[str]:

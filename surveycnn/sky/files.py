@@ -72,6 +72,17 @@ def _check_exists(file: str) -> None:
         raise InputError(f"file {local!r} does not exist: correct the path in the configuration")
 
 
+def file_stamp(file: str) -> list[int] | None:
+    """Size in bytes and time of the last change in ns of a local file; None of one that is not there, or remote."""
+    if is_remote(file):
+        return None
+    try:
+        status = Path(file.removeprefix("file://")).stat()
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]
+
+
 def file_sha256(file: str) -> str:
     """SHA-256 of the stored bytes of `file` (compressed files as they are), as hex digits."""
     digest = hashlib.sha256()

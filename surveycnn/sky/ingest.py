@@ -20,7 +20,7 @@ from surveycnn.paths import split_path
 from surveycnn.sky.background import MeshBuilder
 from surveycnn.sky.chunks import ChunkStore
 from surveycnn.sky.core_rows import CoreRow
-from surveycnn.sky.files import file_sha256
+from surveycnn.sky.files import file_sha256, file_stamp
 from surveycnn.sky.regrid import Grid, regrid
 from surveycnn.sky.strips import Strip, noise_kind, open_maps, read_strips, saturation_level
 from surveycnn.sky.wcs import pixel_scale_arcsec, wcs_from_text
@@ -59,7 +59,8 @@ def ingest_band(
     Raises
     ------
     InputError
-        If a file cannot be used, a shape differs from the mosaic's, or no pixel is good and the band must not be empty.
+        If a file cannot be used or changes meanwhile, a shape differs from the mosaic's, or no pixel is good and the band must
+        not be empty.
     """
     started = time.perf_counter()
     store = ChunkStore.open(store_path, mode="r+")
@@ -67,7 +68,9 @@ def ingest_band(
         raise InputError(f"chunk store {store_path!r} has shards of {store.core_px} px, expected {core_px}: run it with --fresh")
     store.remove_record(store.bands[band_index])
     with open_maps(image) as maps, ThreadPoolExecutor(1) as hashing:  # hashlib lets go of the GIL
-        digests = {name: hashing.submit(file_sha256, split_path(found.path)[0]) for name, found in maps.items()}
+        files = {name: split_path(found.path)[0] for name, found in maps.items()}
+        stamps = {file: file_stamp(file) for file in files.values()}
+        digests = {name: hashing.submit(file_sha256, file) for name, file in files.items()}
         opened = maps["image"]
         scale = pixel_scale_arcsec(wcs_from_text(grid.wcs_header), grid.ny, grid.nx) if grid else store.pixel_scale
         zeropoint = zeropoint_of(opened.photometry, image.zeropoint, path=image.path, pixel_scale=scale)
@@ -89,15 +92,23 @@ def ingest_band(
             **written,
             "seconds": time.perf_counter() - started,
         }
+        _check_stamps(stamps)
     store.write_record(image.band, record)
     return record
+
+
+def _check_stamps(stamps: Mapping[str, list[int] | None]) -> None:
+    """Raise InputError where a file is another one than before it was read: its pixels may be of both."""
+    for file, stamp in stamps.items():
+        if file_stamp(file) != stamp:
+            raise InputError(f"file {file!r} has changed while it was read: run the same command again when it is complete")
 
 
 def _check_shape(path: str, found: tuple[int, int], expected: tuple[int, int], mosaic: str) -> None:
     if found != expected:
         raise InputError(
             f"image {path!r} of mosaic {mosaic!r} has shape {found}, expected {expected} as its header said when the run was "
-            "planned: start over with --fresh"
+            "planned: compute what depends on it with --update, or start over with --fresh"
         )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -10,11 +13,14 @@ from small_sky import write_small_sky
 from surveycnn.catalogs.columns import source_schema
 from surveycnn.config import load_config
 from surveycnn.errors import CatalogError
+from surveycnn.models.card import write_card
+from surveycnn.models.package import find_card, package_folder
 from surveycnn.run.plan import make_plan
 from surveycnn.run.resume import bind_plan
 from surveycnn.run.session import open_session
 from surveycnn.run.store import WorkStore, write_json
-from surveycnn.run.verify import differences, recompute_tiles
+from surveycnn.run.verify import check_inputs, check_models, differences, recompute_tiles
+from surveycnn.sky.files import file_sha256
 
 
 @pytest.fixture
@@ -82,3 +88,50 @@ def test_recompute_tiles__of_inputs_that_have_changed_says_which(tmp_path):
         CatalogError, match=r"changed since this catalog was made \(mosaics.m1.images\[0\].zeropoint: 27.0 -> 26.0\)"
     ):
         recompute_tiles(tmp_path / "out", 1)
+
+
+@pytest.fixture
+def made_with(tmp_path):
+    """A package, and the folder of a catalog that says that it was made with it."""
+    own = shutil.copytree(package_folder("photoz"), tmp_path / "own")
+    card = find_card(own)
+    record = {"reference": str(own), "sha256": card.sha256, "digest": card.digest}
+    write_json(tmp_path / "provenance.json", {"models": {"photoz": record}})
+    return own, tmp_path
+
+
+def test_check_models__of_the_same_package_finds_nothing(made_with):
+    assert check_models(made_with[1]) == []
+
+
+def test_check_models__names_files_and_cards_that_are_others(made_with):
+    own, catalog = made_with
+    with (own / "model.keras").open("ab") as file:
+        file.write(b"more")
+    (own / "golden.npz").unlink()
+    golden, network = check_models(catalog)
+    assert re.fullmatch(r"model 'photoz': golden.npz is missing, the catalog was made with \w{12}\.\.\.", golden)
+    assert re.fullmatch(r"model 'photoz': model.keras has sha256 \w{12}\.\.\., the catalog was made with \w{12}\.\.\.", network)
+    shutil.copytree(package_folder("photoz"), own, dirs_exist_ok=True)
+    card = find_card(own)
+    write_card(own, card.model_copy(update={"name": "other"}))
+    assert check_models(catalog) == ["model 'photoz': its card is another one than the catalog was made with"]
+    shutil.rmtree(own)
+    assert check_models(catalog) == [], "what is not at hand cannot be compared"
+
+
+def test_check_inputs__names_files_that_are_others(tmp_path):
+    for name in ("g", "w"):
+        (tmp_path / f"{name}.fits").write_text(name)
+    image = {"band": "g", "path": f"{tmp_path}/g.fits[0]", "weight": f"{tmp_path}/w.fits"}
+    digests = {"image": file_sha256(str(tmp_path / "g.fits")), "weight": file_sha256(str(tmp_path / "w.fits"))}
+    provenance = {
+        "config": {"mosaics": [{"id": "m1", "images": [image]}]},
+        "inputs": {"m1": {"g": {"digests": digests}}},
+    }
+    assert list(check_inputs(provenance, "m1")) == []
+    (tmp_path / "w.fits").write_text("delivered again")
+    (finding,) = check_inputs(provenance, "m1")
+    assert re.fullmatch(r"mosaic 'm1': file '.*/w.fits' has sha256 \w{12}\.\.\., the catalog was made with \w{12}\.\.\.", finding)
+    (tmp_path / "w.fits").unlink()
+    assert list(check_inputs(provenance, "m1")) == []

@@ -2,6 +2,7 @@ import hashlib
 import pickle
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from surveycnn.errors import InputError
 from surveycnn.sky.background import finish_mesh, mesh_statistics
 from surveycnn.sky.chunks import ChunkStore
 from surveycnn.sky.ingest import ingest_band
-from surveycnn.sky.strips import inverse_variance, scale_pixels
+from surveycnn.sky.strips import inverse_variance, read_strips, scale_pixels
 from surveycnn.sky.wcs import wcs_text
 from surveycnn.sky.zeropoints import to_njy
 
@@ -191,3 +192,17 @@ def test_scale_pixels__overflow_and_infinity_become_nan():
 def test_inverse_variance__maggies_stay_in_range():
     weight = inverse_variance(np.array([1e-12]), "rms", to_njy(0.0))
     assert 1 / np.sqrt(weight[0]) == pytest.approx(1e-12 * to_njy(0.0))
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_ingest__refuses_a_file_that_changes_while_it_is_read(sky, make_store, write, monkeypatch, gone):
+    image = ImageConfig(band="g", path=write("g", sky, MAGZP=27.0))
+
+    def delivered_again(maps, *arguments):
+        Path(image.path).unlink() if gone else write("g", sky + 1, MAGZP=27.0)
+        return read_strips(maps, *arguments)
+
+    monkeypatch.setattr("surveycnn.sky.ingest.read_strips", delivered_again)
+    with pytest.raises(InputError, match=r"g.fits' (has changed while it was read: run the same command again|does not exist)"):
+        ingest_band(make_store(), image, 0, CORE)
+    assert ChunkStore.open(make_store()).finished_bands() == ()
