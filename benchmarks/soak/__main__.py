@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -38,6 +39,7 @@ def main() -> int:
     arguments = _parse()
     folder, started = arguments.folder.resolve(), time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts behind itself ignores it, and its children too
     print(environment())
     survey = write_survey(folder / "sky")
     quiet = folder / "quiet"

@@ -184,11 +184,12 @@ class _Killer:
         now = self._files.counts()
         if self._may_settle and now.n_tiles < self._files.n_tiles:
             return SETTLE
-        aims = [START] if is_new else []
-        aims += [INGEST] if now.n_bands < self._files.n_bands else []
-        aims += [INFER] if now.n_tiles < self._files.n_tiles - 1 else []
-        if not aims or self._rng.random() < 0.4:  # what has gone by does not come again in this round
-            aims += [MERGE, STAGE, DECIDED, MOVING, AFTER]
+        early = [INGEST] if now.n_bands < self._files.n_bands else []
+        early += [INFER] if now.n_tiles < self._files.n_tiles - 1 else []
+        # what has gone by does not come again in this round
+        aims = early if early and self._rng.random() < 0.75 else [MERGE, STAGE, DECIDED, MOVING, AFTER]
+        if is_new and self._rng.random() < 0.3:
+            aims = [*aims, START]
         return self._rarest(aims, {phase: sum(self._tally[victim, phase] for victim in VICTIMS) for phase in PHASES})
 
     def _choose_victim(self, driver: Process, aim: str) -> tuple[str, int]:
@@ -197,6 +198,8 @@ class _Killer:
         names = [name for name, pids in alive.items() if pids]
         if aim in (MERGE, STAGE, DECIDED, MOVING, AFTER) and self._rng.random() < 0.8:
             names = [DRIVER]  # it alone publishes
+        if aim == INFER and self._setting.allowed_failures == 0 and workers and self._rng.random() < 0.6:
+            names = [WORKER]  # what it had is to be settled
         name = self._rarest(names, {name: sum(self._tally[name, phase] for phase in PHASES) for name in VICTIMS})
         return name, self._rng.choice(alive[name])
 

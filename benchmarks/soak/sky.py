@@ -11,9 +11,9 @@ from astropy.wcs import WCS
 
 BANDS = {"g": 0.7, "r": 1.0, "i": 1.2, "z": 1.3}
 """Flux of a source in each band over that in r."""
-NY, NX, OVERLAP_PX = 512, 576, 64
+NY, NX, OVERLAP_PX = 384, 448, 64
 CORE_PX, HALO_PX = 64, 96
-N_SOURCES = 400
+N_SOURCES = 250
 _ZEROPOINT = 27.0
 _STAMP_PX = 24
 

@@ -12,46 +12,6 @@ import pytest
 from surveycnn.catalogs import swap
 from surveycnn.errors import CatalogError
 
-KILLED = """
-import os, sys
-from pathlib import Path
-from surveycnn.catalogs import swap
-
-out, kill_at = Path(sys.argv[1]), int(sys.argv[2])
-calls = 0
-real = Path.rename
-def rename(self, target):
-    global calls
-    if calls == kill_at:
-        os._exit(9)
-    calls += 1
-    return real(self, target)
-Path.rename = rename
-with swap.replace_entries(out, ("a", "b", "c")) as staging:
-    (staging / "a").write_text("new")
-    (staging / "b").mkdir()
-    (staging / "b" / "file").write_text("new")
-"""
-
-
-@pytest.mark.parametrize("kill_at", range(7))
-def test_replace_entries__killed_at_each_rename(kill_at, tmp_path):
-    """Before the deciding rename the old entries stay, after it the new ones come, all of them, whoever looks next."""
-    out = tmp_path / "out"
-    (out / "b").mkdir(parents=True)
-    for path in (out / "a", out / "b" / "file", out / "c", out / "other"):
-        path.write_text("old")
-    code = subprocess.run([sys.executable, "-c", KILLED, str(out), str(kill_at)], check=False).returncode
-    assert code == (9 if kill_at < 6 else 0)  # the decision, three old entries away, two new ones in
-    swap.finish(out)
-    texts = {path.relative_to(out).as_posix(): path.read_text() for path in out.rglob("*") if path.is_file()}
-    texts = {name: text for name, text in texts.items() if not name.startswith(swap.STAGING)}
-    old = {"a": "old", "b/file": "old", "c": "old", "other": "old"}
-    assert texts == (old if kill_at == 0 else {"a": "new", "b/file": "new", "other": "old"})
-    with swap.replace_entries(out, ("a",)) as staging:
-        (staging / "a").write_text("newer")
-    assert not [path for path in out.iterdir() if path.name.startswith(".")]
-
 
 def test_finish__nothing_to_do(tmp_path):
     assert swap.finish(tmp_path) is False
