@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import stat
 import tempfile
 import time
 import zipfile
@@ -60,10 +61,12 @@ def _own_folder() -> Path | None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
-        status = folder.stat()
+        status, above = folder.stat(), folder.parent.stat()
+        owners = {status.st_uid, folder.lstat().st_uid}  # also of a link that leads to it
     except (OSError, RuntimeError):  # not to be made, or a home that is not known
         return None
-    return folder if status.st_uid == os.geteuid() and not status.st_mode & 0o022 else None
+    may_be_exchanged = above.st_mode & stat.S_IWOTH and not above.st_mode & stat.S_ISVTX
+    return folder if owners == {os.geteuid()} and not status.st_mode & 0o022 and not may_be_exchanged else None
 
 
 def _key(model_sha256: str) -> str:

@@ -80,11 +80,13 @@ def test_kept_export__damaged_entry_is_made_anew(cache, damage):
     assert export.n_calls == 1
 
 
-@pytest.mark.parametrize("folder", ["file/cache", "open"])
+@pytest.mark.parametrize("folder", ["file/cache", "open", "exchangeable"])
 def test_kept_export__folder_that_is_not_to_be_had(tmp_path, monkeypatch, folder):
     (tmp_path / "file").write_text("")
     (tmp_path / "open" / "networks").mkdir(parents=True)
     (tmp_path / "open" / "networks").chmod(0o777)
+    (tmp_path / "exchangeable").mkdir()
+    (tmp_path / "exchangeable").chmod(0o777)
     monkeypatch.setenv("SURVEYCNN_CACHE", str(tmp_path / folder))
     export = Exporter()
     assert kept_export("aa", export) == kept_export("aa", export) == Export(b"<net/>", b"weights")
