@@ -64,8 +64,10 @@ def test_open_cluster__tls_without_the_certificates(scheduler, own):
             pass
 
 
-def test_open_cluster__plain_client_of_a_tls_scheduler(scheduler):
-    with pytest.raises(ClusterError, match=r"no Dask scheduler answers at 'tcp://"):
+@pytest.mark.parametrize("required", [False, True])
+def test_open_cluster__without_encryption(scheduler, required):
+    settings = {"distributed.comm.require-encryption": required}
+    with dask.config.set(settings), pytest.raises(ClusterError, match=r"no Dask scheduler answers at 'tcp://"):
         with open_cluster(scheduler.replace("tls://", "tcp://")):
             pass
 

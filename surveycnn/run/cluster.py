@@ -137,7 +137,7 @@ def _dask_cluster(stack: ExitStack, word: str) -> Cluster:
     stack.enter_context(quiet_client())
     try:
         client = stack.enter_context(Client(address, set_as_default=False, timeout=CONNECT_TIMEOUT))
-    except (OSError, ValueError, TypeError) as error:  # a TypeError where tls:// has no certificates
+    except (OSError, ValueError, TypeError, RuntimeError) as error:  # the last two where TLS has no certificates or is required
         keys = ", or set distributed.comm.tls.ca-file, client.key and client.cert of Dask" if word.startswith("tls:") else ""
         raise ClusterError(f"no Dask scheduler answers at {word!r} ({error}): start it or correct `cluster`{keys}") from None
     _wait_for_a_worker(client, word)
