@@ -149,3 +149,14 @@ def test_plan_and_status__say_what_an_update_would_do(folder, tmp_path, capsys):
     assert main(["status", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["update"] is None
     assert plan.digest == (read_json(tmp_path / "work" / "plan.json") or {})["digest"], "looking changes nothing"
+
+
+@pytest.mark.parametrize("text", ["", '{"digest": "0', "[]", '{"digest": "01"}'])
+def test_bind_plan__damaged(folder, tmp_path, text):
+    store = WorkStore(tmp_path)
+    (tmp_path / "tiles").mkdir()
+    store.plan_path.write_text(text)
+    with pytest.raises(ResumeError, match=r"plan.json' is damaged: start over with --fresh, or give another output"):
+        bind_plan(store, planned(folder))
+    store.clear()
+    bind_plan(store, planned(folder))

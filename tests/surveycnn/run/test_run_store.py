@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pyarrow as pa
 import pytest
 
+from surveycnn.durable import partial_path, write_json
 from surveycnn.errors import ResumeError
-from surveycnn.run.store import TileRecord, WorkStore, atomic_path, read_json, write_json
+from surveycnn.run.store import TileRecord, WorkStore
 from surveycnn.sky.tiling import TileGrid
 
 TILE = TileGrid("m1", 100, 100, 64, 64).tile(1, 0)
@@ -50,34 +48,6 @@ def test_write_tile__clears_an_earlier_failure(store):
     assert store.read_failure(TILE) is None
 
 
-def test_atomic_path__leaves_the_old_file_on_an_error(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("old")
-    with pytest.raises(RuntimeError, match="in the middle"), atomic_path(path) as temporary:
-        temporary.write_text("new")
-        raise RuntimeError("in the middle")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_read_json__round_trip_and_damage(tmp_path):
-    write_json(tmp_path / "a.json", {"b": [1, 2]})
-    assert read_json(tmp_path / "a.json") == {"b": [1, 2]}
-    (tmp_path / "a.json").write_text("{")
-    assert read_json(tmp_path / "a.json") is None
-
-
-def test_lock__refuses_a_second_process(store):
-    code = (
-        "import sys; from pathlib import Path; from surveycnn.run.store import WorkStore\n"
-        f"with WorkStore(Path({str(store.root)!r})).lock(): pass"
-    )
-    with store.lock():
-        second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert "is in use by process" in second.stderr
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
-
 def test_lock__says_who_holds_it(store):
     with store.lock(), pytest.raises(ResumeError, match=r"in use by process \d+ on .*: wait for that run"), store.lock():
         pass
@@ -89,3 +59,24 @@ def test_clear__removes_only_what_a_run_has_put_there(store):
     (store.root / "mine.txt").write_text("keep")
     store.clear()
     assert [path.name for path in store.root.iterdir()] == ["mine.txt"]
+
+
+def test_sweep__removes_what_killed_processes_have_left(store):
+    write_json(store.plan_path, {})
+    path = store.write_tile(TILE, "unit", pa.table({"a": [1]}), RECORD)
+    for whole in (store.plan_path, store.engine_path, path, store.failure_path(TILE), store.root / "notes.txt"):
+        whole.parent.mkdir(parents=True, exist_ok=True)
+        partial_path(whole).touch()
+    (store.root / ".discarded" / "0123").mkdir(parents=True)
+    store.sweep()
+    found = sorted(path.relative_to(store.root).as_posix() for path in store.root.rglob("*") if path.is_file())
+    assert found[0].startswith(".notes.txt.") and found[1:] == ["plan.json", "tiles/m1/r0001_c0000.parquet"]
+    assert not (store.root / ".discarded").exists()
+
+
+def test_sweep__without_a_plan_nothing_is_a_run_s(store):
+    left = partial_path(store.tile_path(TILE))
+    left.parent.mkdir(parents=True)
+    left.touch()
+    store.sweep()
+    assert left.exists()

@@ -50,6 +50,16 @@ def test_predictor_for__first_worker_writes_the_note(tmp_path, key):
     assert predictor_for(key, engine, 1, path) is first and read_engine_note(path) == note
 
 
+def test_predictor_for__replaces_a_damaged_note(tmp_path, key):
+    """Left as it is, each worker would choose for itself."""
+    path = tmp_path / "engine.json"
+    path.write_text('{"kind": "open')
+    LoadModels((key,), EngineConfig(kind="openvino", batch_size=8), 1, path)()
+    note = read_engine_note(path)
+    assert note is not None and note.batch_size == 8 and note.bare["photoz"] > 0
+    assert [item.name for item in tmp_path.iterdir()] == ["engine.json"]
+
+
 def test_predictor_for__others_follow_it(tmp_path, key):
     path = written(tmp_path / "engine.json", replace(NOTE, bare={}))
     assert predictor_for(key, EngineConfig(), 1, path).engine.batch_size == 4
