@@ -138,6 +138,7 @@ class _Killer:
         self._tally, self._result, self._files = tally, result, setting.files
         self._rng = random.Random(f"{setting.seed} {setting.cluster}")
         self._before = Counts()
+        self._aims = self._plan_aims()
         self._may_settle = False
 
     @property
@@ -180,17 +181,31 @@ class _Killer:
             if not self._kill(driver, aim, started):
                 return
 
+    def _plan_aims(self) -> list[str]:
+        """A phase for each kill, in the order in which a run comes by; starts are anywhere."""
+        counts = self._counts(0, PHASES)
+        aims: list[str] = []
+        for _ in range(self._setting.n_kills):
+            aims.append(self._rarest([phase for phase in PHASES if phase != SETTLE], counts))
+            counts[aims[-1]] += 1
+        planned = sorted((aim for aim in aims if aim != START), key=PHASES.index)
+        for _ in range(aims.count(START)):
+            planned.insert(self._rng.randint(0, len(planned)), START)
+        return planned
+
     def _choose_aim(self, is_new: bool) -> str:
-        now = self._files.counts()
+        """The phase that is planned for the next kill, or another where it does not come any more."""
+        now, aim = self._files.counts(), self._aims[len(self._result.kills)]
         if self._may_settle and now.n_tiles < self._files.n_tiles:
             return SETTLE
-        early = [INGEST] if now.n_bands < self._files.n_bands else []
-        early += [INFER] if now.n_tiles < self._files.n_tiles - 1 else []
-        # what has gone by does not come again in this round
-        aims = early if early and self._rng.random() < 0.75 else [MERGE, STAGE, DECIDED, MOVING, AFTER]
-        if is_new and self._rng.random() < 0.3:
-            aims = [*aims, START]
-        return self._rarest(aims, {phase: sum(self._tally[victim, phase] for victim in VICTIMS) for phase in PHASES})
+        has_bands, has_tiles = now.n_bands == self._files.n_bands, now.n_tiles >= self._files.n_tiles - 1
+        if (aim == START and not is_new) or (aim == INGEST and has_bands) or (aim == INFER and has_tiles):
+            return self._rng.choice([MERGE, STAGE, DECIDED, MOVING, AFTER] if has_tiles else [INFER])
+        return aim
+
+    def _counts(self, of: int, names: tuple[str, ...]) -> dict[str, int]:
+        """Kills so far by phase (`of` 0) or by victim (1)."""
+        return {name: sum(n for (victim, phase), n in self._tally.items() if (phase, victim)[of] == name) for name in names}
 
     def _choose_victim(self, driver: Process, aim: str) -> tuple[str, int]:
         workers = self._own.workers() if self._own else driver.workers()
@@ -200,7 +215,7 @@ class _Killer:
             names = [DRIVER]  # it alone publishes
         if aim == INFER and self._setting.allowed_failures == 0 and workers and self._rng.random() < 0.6:
             names = [WORKER]  # what it had is to be settled
-        name = self._rarest(names, {name: sum(self._tally[name, phase] for phase in PHASES) for name in VICTIMS})
+        name = self._rarest(names, self._counts(1, VICTIMS))
         return name, self._rng.choice(alive[name])
 
     def _rarest(self, names: list[str], counts: dict[str, int]) -> str:
