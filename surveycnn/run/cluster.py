@@ -124,14 +124,15 @@ def _dask_cluster(stack: ExitStack, word: str) -> Cluster:
     from distributed import Client, LocalCluster
 
     stack.enter_context(dask.config.set({"distributed.admin.low-level-log-length": MESSAGES_KEPT}))
-    if "://" in word:
-        address: Any = word
-    elif word == "local":
-        address = stack.enter_context(local_cluster())
-    elif word == "local-cuda":
-        address = stack.enter_context(local_cuda_cluster())
-    else:
-        address = stack.enter_context(_cluster_from_file(word))
+    starts: dict[str, Callable[[], Any]] = {"local": local_cluster, "local-cuda": local_cuda_cluster}
+    address: Any = word
+    if "://" not in word:
+        try:
+            address = stack.enter_context(starts[word]() if word in starts else _cluster_from_file(word))
+        except RuntimeError as error:  # a worker was killed while it started
+            raise ClusterError(
+                f"cluster {word!r} does not start ({error}): look at the logs of its workers; the same command goes on from here"
+            ) from error
     if isinstance(address, LocalCluster):
         stack.enter_context(revived(address))
     stack.enter_context(quiet_client())
