@@ -98,6 +98,9 @@ def to_qp(catalog: Catalog) -> qp.Ensemble:
     table = catalog.select(["source_id", "ra", "dec", *mixture]).to_arrow()
     columns = {name: arrow_to_numpy(table[name]) for name in table.column_names}
     known = np.all([np.isfinite(columns[name]).all(axis=1) for name in mixture], axis=0)
+    known &= (
+        (columns["pz_sigma"] > 0).all(axis=1) & (columns["pz_weight"] >= 0).all(axis=1) & (columns["pz_weight"] > 0).any(axis=1)
+    )
     if not known.any():
         raise CatalogError(f"none of the {table.num_rows} rows has a redshift PDF: select others")
     weights, means, stds = (columns[name][known].astype(np.float64) for name in mixture)

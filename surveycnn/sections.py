@@ -5,6 +5,7 @@ What the sections mean stands in :mod:`surveycnn.config` and beside the flows.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from surveycnn.errors import ConfigError
 
 T = TypeVar("T", bound="Strict")
+
+MAX_DEPTH, MAX_VALUES = 100, 10_000_000
+"""Of the collections in a YAML file, and of the values in all of them."""
+_SHOWN = 200
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # plain values alone; the one in C is ten times as fast
 
 
 class Strict(BaseModel):
@@ -33,13 +39,40 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"configuration {str(path)!r} does not exist: check the path") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"configuration {str(path)!r} cannot be read: {error}") from None
-    try:
-        tree = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigError(f"configuration {str(path)!r} is not valid YAML: {error}") from None
+    tree = load_yaml(text, f"configuration {str(path)!r} is not valid YAML")
     if not isinstance(tree, dict):
         raise ConfigError(f"configuration {str(path)!r} holds {type(tree).__name__}, expected keys such as name and mosaics")
     return tree
+
+
+def load_yaml(text: str, what: str) -> Any:
+    """Plain values of a YAML text; a ConfigError beginning with `what` where it is none, or larger than what people write.
+
+    Aliases cost nothing when they are read, but whoever walks through a tree of them walks through all that they stand for.
+    """
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=_LOADER):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+        tree = yaml.load(text, Loader=_LOADER)
+        if _n_values(tree, {}) > MAX_VALUES:
+            raise ValueError(f"its aliases stand for more than {MAX_VALUES} values")
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{what}: {error}") from None
+    return tree
+
+
+def _n_values(tree: Any, known: dict[int, int]) -> int:
+    """Number of values in a tree, those behind aliases as often as they are named."""
+    if not isinstance(tree, dict | list | tuple | set):
+        return 1
+    if id(tree) not in known:
+        known[id(tree)] = MAX_VALUES + 1  # of one that contains itself
+        inside = [*tree, *tree.values()] if isinstance(tree, dict) else tree
+        known[id(tree)] = 1 + sum(_n_values(value, known) for value in inside)
+    return known[id(tree)]
 
 
 def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -48,15 +81,12 @@ def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
     >>> apply_overrides({"tiling": {"core_px": 2048}}, ["tiling.core_px=512"])
     {'tiling': {'core_px': 512}}
     """
-    changed: dict[str, Any] = yaml.safe_load(yaml.safe_dump(dict(tree)))
+    changed: dict[str, Any] = copy.deepcopy(dict(tree))
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not re.fullmatch(r"\w[\w-]*(\.\w[\w-]*)*", key):
             raise ConfigError(f"--set {override!r} is not of the form key=value or section.key=value")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {override!r}: the value is not valid YAML: {error}") from None
+        value = load_yaml(text, f"--set {override!r}: the value is not valid YAML")
         _set(changed, key.split("."), value, override)
     return changed
 
@@ -111,11 +141,20 @@ def _finding(section: type[Strict], item: Any) -> str:
         return f"key {key!r} is missing"
     found = item["input"]
     if item["type"] in ("tuple_type", "list_type"):
-        return f"key {key!r}: expected a list such as [a, b], found {found!r}"
+        return f"key {key!r}: expected a list such as [a, b], found {_shown(found)}"
     if item["type"] == "too_short":
         return f"key {key!r}: the list is empty, expected at least one item"
-    shown = "" if isinstance(found, Mapping | BaseModel | list | tuple) else f" (found {found!r})"
+    shown = "" if isinstance(found, Mapping | BaseModel | list | tuple) else f" (found {_shown(found)})"
     return f"key {key!r}: {item['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _shown(value: Any) -> str:
+    """A value for a message, which has not room for all that is given."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return "a number of very many digits"
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 def _section_at(section: type[Strict], loc: tuple[str | int, ...]) -> type[Strict]:

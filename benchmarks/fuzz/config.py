@@ -59,7 +59,7 @@ BOMBS = (
     "name: .inf\nmosaics: .nan",
     "\ufeffname: x",
     "name: \x85\u2028",
-    "mosaics:\n" + "- {id: m, images: [{band: r, path: x}]}\n" * 20_000,
+    "mosaics:\n" + "- {id: m, images: [{band: r, path: x}]}\n" * 3_000,
     "name: " + "x" * 3_000_000,
     "{" + ", ".join(f"k{n}: {n}" for n in range(20_000)) + "}",
     "null",

@@ -161,7 +161,16 @@ def _write_odd(rng: Random, path: Path) -> None:
     """Columns of odd values and types, as the format can hold them."""
     n = rng.choice((0, 1, 2, 20))
     columns: dict[str, pa.Array] = {}
-    for name in ("ra", "dec", "id", "z", "flux_r", "flux_err_r", mutated_text(rng, "x"), "pos"):
+    for name in (
+        "ra",
+        "dec",
+        "id",
+        "z",
+        "flux_r",
+        "flux_err_r",
+        mutated_text(rng, "x").encode("utf-8", "replace").decode(),
+        "pos",
+    ):
         values = [rng.choice(NUMBERS[:-15]) if rng.random() < 0.3 else rng.uniform(-100, 400) for _ in range(n)]
         kind = rng.choice(
             ("f8", "f8", "f4", "f2", "i8", "text", "null", "list", "time", "bool", "u8", "binary", "struct", "dictionary")

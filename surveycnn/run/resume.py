@@ -75,7 +75,10 @@ def planned_config(store: WorkStore) -> SurveyConfig:
         raise ResumeError(
             f"{str(store.root)!r} is not the work directory of a run: give a configuration file or a work directory"
         )
-    return SurveyConfig.model_validate(record["config"])
+    try:
+        return SurveyConfig.model_validate(record["config"])
+    except (KeyError, TypeError, ValueError):
+        raise ResumeError(f"{str(store.plan_path)!r} is damaged: start over with --fresh, or give another output") from None
 
 
 def check_unchanged(store: WorkStore, inputs: MosaicInputs, chunks: ChunkStore) -> None:

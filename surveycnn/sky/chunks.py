@@ -34,6 +34,8 @@ from surveycnn.sky.window import Window
 
 LAYOUT_VERSION = 2
 _ATTRS = "surveycnn"
+_NUMBERS = ("seconds", "zeropoint", "saturation", "sky", "rms", "noise_ratio", "n_bad", "bytes")
+"""Keys of a band's record."""
 _MAX_CHUNK_PX = 256
 COMPRESSOR = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
 
@@ -153,7 +155,7 @@ class ChunkStore:
         with _undamaged(self.path):
             if key not in self._group:
                 return None
-            return _own_attrs(self._group[key])
+            return _checked(_own_attrs(self._group[key]))
 
     def finished_bands(self) -> tuple[str, ...]:
         """Bands whose pixels and meshes are complete."""
@@ -306,10 +308,23 @@ def _remove_partials(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _checked(record: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A band's record; a TypeError where one of its values, which are also shown and added up, is of another type."""
+    for key in _NUMBERS if record else ():
+        if not isinstance(record.get(key), int | float | None):
+            raise TypeError(f"{key} is {record[key]!r}")
+    if record and not isinstance(record.get("digests", {}), dict):
+        raise TypeError(f"digests are {record['digests']!r}")
+    return record
+
+
 def _own_attrs(node: zarr.Group | zarr.Array) -> dict[str, Any] | None:
     """What we wrote into the attributes of `node`, apart from whatever else is there."""
     attrs: dict[str, Any] = node.attrs.asdict()
-    return attrs.get(_ATTRS)
+    found = attrs.get(_ATTRS)
+    if not isinstance(found, dict | None):
+        raise TypeError(f"its attributes are {found!r}")
+    return found
 
 
 def _create_arrays(path: str, description: dict[str, Any]) -> None:
