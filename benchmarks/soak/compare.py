@@ -32,10 +32,14 @@ def differences(quiet: Path, output: Path) -> list[str]:
 
 
 def read_formats(output: Path) -> dict[str, pa.Table]:
-    """All rows of each format."""
-    hats = HatsSource(output / HATS)
-    tables = {"hats": pa.concat_tables(hats.scan(hats.schema.names, None))}
-    return tables | {"zarr": formats.read_zarr(output / ZARR), "fits": formats.read_fits(output / FITS)}
+    """All rows of each format that is there."""
+    readers = {HATS: _read_hats, ZARR: formats.read_zarr, FITS: formats.read_fits}
+    return {name: read(output / name) for name, read in readers.items() if (output / name).exists()}
+
+
+def _read_hats(path: Path) -> pa.Table:
+    source = HatsSource(path)
+    return pa.concat_tables(source.scan(source.schema.names, None))
 
 
 def _rows(ours: pa.Table, theirs: pa.Table) -> Iterator[str]:
