@@ -25,6 +25,8 @@ from surveycnn.full_disk import writing_into
 _DECOMPRESSORS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
 _BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
 _BLOCK = 1 << 22
+RESERVE_BYTES = 1 << 30
+"""Space that copies of input files leave on the disk."""
 
 
 def is_remote(file: str) -> bool:
@@ -143,6 +145,17 @@ def remote_size(url: str) -> int:
     with _as_input_error(url):
         fs, path = fsspec.core.url_to_fs(url.partition("[")[0])
         return int(fs.size(path) or 0)
+
+
+def _copy(file: str, source: IO[bytes], target: IO[bytes], folder: Path) -> None:
+    """Copy a stream that may be endless, as long as there is space in `folder`."""
+    while block := source.read(_BLOCK):
+        if shutil.disk_usage(folder).free < RESERVE_BYTES:
+            raise InputError(
+                f"file {file!r} is too large once unpacked: no space is left in {str(folder)!r} after {target.tell()} bytes: unpack "
+                "it yourself, or set TMPDIR to a folder with more space"
+            )
+        target.write(block)
 
 
 def _copy_of(file: str, decompress: Callable[..., Any] | None) -> IO[bytes]:

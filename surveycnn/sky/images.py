@@ -19,6 +19,7 @@ from astropy.utils.exceptions import AstropyWarning
 from surveycnn.errors import InputError
 from surveycnn.paths import split_path
 from surveycnn.sky.files import file_sha256, header_bytes, is_plain, local_bytes
+from surveycnn.sky.hdus import check_headers
 
 _decompression = threading.Lock()
 """One tile-compressed image at a time in a process: the HCOMPRESS decoder of astropy (cfitsio's) keeps its state in globals and
@@ -122,6 +123,8 @@ def open_image(path: str, plane: int | None = None, *, plane_of_cubes_only: bool
     try:
         with warnings.catch_warnings(), _readable(f"file {file!r} cannot be read"):
             warnings.simplefilter("ignore", AstropyWarning)  # of damage anywhere in the file: ours is checked below
+            # of a compressed stream only what astropy itself looks at
+            check_headers(file, stream, 2 if header_only and not is_plain(file) else None)
             hdus = _open_hdus(file, stream)
             index = _find_hdu(path, hdus, wanted)
             _check_sizes(path, hdus[index])
