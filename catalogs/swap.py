@@ -15,7 +15,6 @@ files, as network file systems lock no folders; a lock goes with its process, ho
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -39,7 +38,6 @@ LOCK = "lock"
 PATIENCE_SECONDS = 30.0
 """Where files cannot be locked: what a publisher who is still alive gets to move its entries."""
 _TRIES = 20
-_NOT_PERMITTED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 T = TypeVar("T")
 
@@ -110,7 +108,7 @@ def finish(out_dir: Path) -> bool:
     Raises
     ------
     CatalogError
-        Where one was interrupted in a folder in which this process may not write.
+        Where one was interrupted in a folder in which this process cannot write.
     """
     ready = out_dir / READY
     if not ready.is_dir():
@@ -118,14 +116,12 @@ def finish(out_dir: Path) -> bool:
     try:
         _move_if_any(out_dir)
     except OSError as error:
-        if error.errno not in _NOT_PERMITTED:
-            raise
         _wait_for_a_publisher(ready)
         if ready.is_dir():
             raise CatalogError(
-                f"publishing into {str(out_dir)!r} was interrupted, and completing it needs the permission to write there "
-                f"({error.strerror}): let its owner run `surveycnn verify` on it"
-            ) from None
+                f"publishing into {str(out_dir)!r} was interrupted, and this process cannot complete it ({error.strerror}): run "
+                "`surveycnn verify` on it where and as whom it can be written"
+            ) from error
     return True
 
 

@@ -106,7 +106,7 @@ def test_finish__without_permission_says_who_can(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")  # root is never refused by a file system
 
     monkeypatch.setattr(swap, "_lock", refused)
-    with pytest.raises(CatalogError, match=r"was interrupted, and completing it needs .*\(Permission denied\): let its owner"):
+    with pytest.raises(CatalogError, match=r"was interrupted, and this process cannot complete it \(Permission denied\): run"):
         swap.finish(tmp_path)
 
 
