@@ -24,6 +24,7 @@ from surveycnn.models.card import Calibration, Card, Prior, Scaling, Training, r
 from surveycnn.models.golden import Golden, read_golden
 from surveycnn.models.network_config import ALLOWED
 from surveycnn.models.package import check_package, load_network, load_package, save_package
+from surveycnn.photoz.package import load_photoz
 
 SIZE = 8
 
@@ -374,12 +375,25 @@ def test_card(package, changes, message):
     assert "\x1b" not in finding
 
 
+def test_table_card__columns_that_steer_a_terminal(tmp_path):
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump({"task": "photoz_table", "columns": {"mag_g": "\x1b[2J"}}))
+    with pytest.raises(ModelError, match=r"columns: '\\x1b\[2J' has control characters: leave them out"):
+        load_photoz(tmp_path)
+
+
+def test_save_package__too_many_examples(pristine, tmp_path):
+    card, model = load_package(pristine)
+    stamps = np.zeros((1001, SIZE, SIZE, 2), np.float32)
+    with pytest.raises(ModelError, match="1001 golden examples are given, expected at most 1000"):
+        save_package(tmp_path, model, card, Golden(stamps, stamps))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("a: &a [x, x]\nb: [*a, *a]\n", "is not YAML: an alias of an anchor in line 2"),
         ("!!python/object/apply:os.getcwd []", "is not YAML: could not determine a constructor"),
-        ("[" * 20_000, "is not YAML: RecursionError"),
+        ("[" * 2_000, "is not YAML: RecursionError"),
         ("a: !!timestamp x\n", "is not YAML: AttributeError"),
         ("a: !!int " + "9" * 5000 + "\n", "is not YAML: ValueError"),
         ("\x01", "is not YAML: ReaderError"),

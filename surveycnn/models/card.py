@@ -43,7 +43,7 @@ class CardPart(BaseModel):
     @classmethod
     def _printable(cls, value: Any) -> Any:
         """Texts go to terminals, pages and names of columns: none of them steers a terminal."""
-        texts = [value] if isinstance(value, str) else value if isinstance(value, list | dict) else []
+        texts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else [value]
         for text in texts:
             if isinstance(text, str) and any(_steers(character) for character in text):
                 raise ValueError(f"{text[:80]!a} has control characters: leave them out")

@@ -19,6 +19,7 @@ from surveycnn.models.golden import (
     FIRST_GOLDEN_ENTRIES,
     FIRST_GOLDEN_FILE,
     GOLDEN_TOLERANCE,
+    MAX_EXAMPLES,
     Golden,
     golden_difference,
     golden_entries,
@@ -81,11 +82,13 @@ def save_package(folder: str | Path, model: Any, card: Card, golden: Golden) -> 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD_FILE).unlink(missing_ok=True)  # a package without a card is no package: the card comes last
     _check_shapes(model, card)
+    if len(golden.inputs) > MAX_EXAMPLES:
+        raise ModelError(f"{len(golden.inputs)} golden examples are given, expected at most {MAX_EXAMPLES}")
     digests = {MODEL_FILE: write_network(folder / MODEL_FILE, model)}
     raw = _outputs(model, golden)
     arrays: dict[str, Any] = {"stamps": np.float32(golden.stamps), "inputs": np.float32(golden.inputs), "raw": raw}
     if golden.photometry is not None:
-        arrays |= {"photometry": golden.photometry, "photometry_inputs": np.float32(golden.photometry_inputs)}
+        arrays |= {"photometry": np.float64(golden.photometry), "photometry_inputs": np.float32(golden.photometry_inputs)}
     np.savez_compressed(folder / GOLDEN_FILE, **arrays)
     digests[GOLDEN_FILE] = file_sha256(folder / GOLDEN_FILE)
     sizes = {"n_weights": model.count_params(), "flops": flops(model), "activation_bytes": activation_bytes(model)}
