@@ -140,7 +140,9 @@ def _load(key: ModelKey, candidates: tuple[EngineChoice, ...], n_threads: int | 
     if (key, candidates, n_threads) not in _loaded:
         loaded = load_fastest(key.reference, candidates, n_threads)
         if loaded.predictor.card.digest != key.digest:
-            raise ResumeError(f"model {key.reference!r} has changed since the run was planned: start again with --fresh")
+            raise ResumeError(
+                f"model {key.reference!r} has changed since the run was planned: go on with --update, or start again with --fresh"
+            )
         _loaded[key, candidates, n_threads] = _loaded[key, (loaded.choice,), n_threads] = loaded
     return _loaded[key, candidates, n_threads]
 

@@ -87,7 +87,7 @@ def test_predictor_for__package_that_has_changed_since_the_plan(package, changed
         card = card.model_copy(update={"prior": card.prior.model_copy(update={"survey": 0.01})})
     save_package(package, model, card, read_golden(package, card))
     engine = EngineConfig(kind="tensorflow", batch_size=4)
-    with pytest.raises(ResumeError, match=r"model '.*/package' has changed since the run was planned: start again with --fresh"):
+    with pytest.raises(ResumeError, match=r"model '.*/package' has changed since the run was planned: go on with --update, or"):
         predictor_for(planned, engine, 1)
     assert predictor_for(ModelKey(str(package), find_card(package).digest), engine, 1).card.name == "tiny"
 

@@ -18,6 +18,7 @@ from surveycnn.run.scoring import magnitudes
 from surveycnn.run.stages import RunTile, empty_parts
 from surveycnn.run.store import WorkStore
 from surveycnn.run.tile import DetectionSettings, detection_maps, process_tile
+from surveycnn.run.widen import reopen_window
 from surveycnn.sky.chunks import ChunkStore
 
 
@@ -87,6 +88,17 @@ def test_empty_parts__finds_blocks_without_data(parts):
     image[:, 64 - window.y0 : 128 - window.y0, 256 - window.x0 : 320 - window.x0] = np.nan
     maps = detection_maps(replace(window, image=image), settings)
     assert empty_parts(tile, window, maps) == [(64, 128, 256, 320)]
+
+
+def test_reopen_window__of_a_tile_that_needed_a_wider_one_has_the_same_pixels(parts, small_run):
+    tile, window, _, _ = parts
+    chunks = ChunkStore.open(WorkStore(small_run / "work").chunk_path("m1"))
+    wide = chunks.read_window(replace(tile, halo=160))
+    for halo, expected in ((96, window), (160, wide)):
+        with reopen_window(chunks, tile, halo, ["r", "z"]) as again:
+            np.testing.assert_array_equal(again.image, expected.image[[1, 3]])
+            assert (again.y0, again.x0) == (expected.y0, expected.x0)
+    assert wide.image.shape != window.image.shape
 
 
 @given(st.floats(1e-3, 1e12))
