@@ -54,17 +54,19 @@ class Tally:
     peak_mb: tuple[float, int] = (0.0, -1)
     seconds: float = 0.0
 
-    def add(self, record: dict[str, Any]) -> None:
-        """Count one case."""
+    def add(self, record: dict[str, Any]) -> bool:
+        """Count one case; True for the first failure of its class."""
         self.cases += 1
         self.outcomes[record["outcome"]] += 1
         self.words[f"{record['outcome']} {record['word']}".strip()] += 1
         self.warnings.update(record.get("warnings", ()))
         self.slowest = max(self.slowest, (record["seconds"], record["case"]))
         self.peak_mb = max(self.peak_mb, (record["peak_mb"], record["case"]))
-        if record["outcome"] == "failure":
-            key = record["word"], record.get("place", "")
-            self.failures.setdefault(key, Failure(*key, record["text"])).cases.append(record["case"])
+        if record["outcome"] != "failure":
+            return False
+        key = record["word"], record.get("place", "")
+        self.failures.setdefault(key, Failure(*key, record["text"])).cases.append(record["case"])
+        return len(self.failures[key].cases) == 1
 
 
 def run_kind(
@@ -77,7 +79,13 @@ def run_kind(
         def drive(share: range) -> None:
             for record in _records(kind, seed, share, Path(place), keep):
                 with lock:
-                    tally.add(record)
+                    is_new = tally.add(record)
+                    if progress and is_new:
+                        print(
+                            f"{kind}: case {record['case']} failed: {record['word']} {record['text'][:300]}",
+                            file=sys.stderr,
+                            flush=True,
+                        )
                     if progress and tally.cases % 1000 == 0:
                         print(f"{kind}: {tally.cases} cases, {dict(tally.outcomes)}", file=sys.stderr, flush=True)
 

@@ -101,7 +101,7 @@ def valid_cases(seeds: Path, folder: Path) -> list[Query]:
 
 def make_case(rng: Random, seeds: Path, folder: Path) -> Query:
     """A query of which mostly the condition is odd."""
-    where: str | None = rng.choice((_grammar, _grammar, _mutated, _large))(rng)[:MAX_LENGTH]
+    where: str | None = rng.choice((_condition, _condition, _grammar, _mutated, _large))(rng)[:MAX_LENGTH]
     cone = tuple(_float(rng) for _ in range(3)) if rng.random() < 0.2 else None
     columns = [rng.choice((*COLUMNS, *WORDS)) for _ in range(rng.randrange(5))] if rng.random() < 0.2 else []
     top, by = None, None
@@ -171,6 +171,37 @@ def _large(rng: Random) -> str:
     if way == 3:
         return f"mosaic == {'x' * n * 50!r}"
     return " and ".join(rng.choice(CONDITIONS) for _ in range(n // 5))
+
+
+def _condition(rng: Random, depth: int = 0) -> str:
+    """A sentence that is understood in most cases: true or false of numbers."""
+    if depth > 4 or rng.random() < 0.4:
+        simple = ("is_primary", "mosaic == 'm1'", "mosaic not in ('m1', 'x')", "has_flag('edge')", "True", "isnan(z_phot)")
+        left, right, middle = (_quantity(rng) for _ in range(3))
+        sign, other = (rng.choice(("<", "<=", ">", ">=", "==", "!=")) for _ in range(2))
+        return rng.choice(
+            (*simple, f"{left} {sign} {right}", f"{left} {sign} {middle} {other} {right}", f"{left} in ({right}, {middle})")
+        )
+    left, right = _condition(rng, depth + 1), _condition(rng, depth + 1)
+    return rng.choice((f"({left}) {rng.choice(('and', 'or', '&', '|', '^'))} ({right})", f"not ({left})", f"~({left})"))
+
+
+def _quantity(rng: Random, depth: int = 0) -> str:
+    """A number of columns and constants, some of which leave every range."""
+    if depth > 4 or rng.random() < 0.4:
+        columns = ("ra", "dec", "source_id", "flags", "z_phot", "flux_r", "pz_weight[1]", "pz_mean[-1]")
+        constant = rng.choice((0, 1, -1, 3, 0.5, 2**31, 2**62, 2**63 - 1, 1e300, 1e-300, 1e39, rng.uniform(-400, 400)))
+        return rng.choice((*columns, repr(constant)))
+    left, right = _quantity(rng, depth + 1), _quantity(rng, depth + 1)
+    return rng.choice(
+        (
+            f"({left} {rng.choice(('+', '-', '*', '/', '//', '%', '**'))} {right})",
+            f"-{left}",
+            f"{rng.choice(('abs', 'sqrt', 'log10', 'floor', 'exp', 'sin', 'degrees'))}({left})",
+            f"{rng.choice(('minimum', 'maximum'))}({left}, {right})",
+            rng.choice(("flags & 3", "~source_id", "source_id ^ 255", "flags | source_id")),
+        )
+    )
 
 
 def _grammar(rng: Random, depth: int = 0) -> str:

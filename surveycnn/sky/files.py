@@ -152,8 +152,8 @@ def _copy(file: str, source: IO[bytes], target: IO[bytes], folder: Path) -> None
     while block := source.read(_BLOCK):
         if shutil.disk_usage(folder).free < RESERVE_BYTES:
             raise InputError(
-                f"file {file!r} is too large once unpacked: no space is left in {str(folder)!r} after {target.tell()} bytes: unpack "
-                "it yourself, or set TMPDIR to a folder with more space"
+                f"file {file!r} is too large once unpacked: no space is left in {str(folder)!r} after {target.tell()} bytes: "
+                "unpack it yourself, or set TMPDIR to a folder with more space"
             )
         target.write(block)
 
