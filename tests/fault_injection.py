@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,14 +88,20 @@ def square(number: int) -> int:
     return number * number
 
 
-def inject(monkeypatch: Any, fault: Callable[[], None], *tiles: str, **options: Any) -> None:
-    """Let the tiles of these names meet a fault in the runs of this test, in whatever process they run."""
+def inject(monkeypatch: Any, fault: Callable[[], None], *tiles: str, models: bool = True, **options: Any) -> None:
+    """Let the tiles of these names meet a fault in the runs of this test, in whatever process they run.
+
+    Without `models` all tiles are searched and measured only, and workers load nothing that takes seconds.
+    """
     from surveycnn.run.session import Session
 
     healthy = Session.tile_function
-    monkeypatch.setattr(
-        Session, "tile_function", lambda self, mosaic: Faulty(healthy(self, mosaic), fault, frozenset(tiles), **options)
-    )
+
+    def faulty(session: Any, mosaic: Any) -> Faulty:
+        function = healthy(session, mosaic)
+        return Faulty(function if models else replace(function, models=()), fault, frozenset(tiles), **options)
+
+    monkeypatch.setattr(Session, "tile_function", faulty)
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from surveycnn.errors import InputError, ModelError
+from surveycnn.errors import InputError, ModelError, SurveyCNNError
 from surveycnn.inference import engines
 from surveycnn.inference.device import DeviceStamps, Gathered
 from surveycnn.inference.heads import columns_of
@@ -23,6 +23,8 @@ from surveycnn.models.card import Card
 from surveycnn.schema import Schema
 from surveycnn.sources.stamp_photometry import stamp_photometry
 
+MAX_WILD_STAMPS = 8
+"""Stamps with data for which a network may give no number, whatever their share: pixels may hold anything."""
 _DEVICE = threading.Lock()
 """One batch at a time in a process, but for engines that can be shared: the others use all cores, or the one GPU, that it has."""
 
@@ -129,13 +131,20 @@ class Predictor:
         """Columns of :attr:`schema` for stamps and fluxes through dust that lets `passed` (object, band) of the light through."""
         if flux is not None and passed is not None:
             flux, flux_err = flux / passed, flux_err / passed
-        columns = columns_of(self.card, self._raw(stamps, flux, flux_err, step))
+        raw, blank = self._raw(stamps, flux, flux_err, step), is_blank(stamps.n_missing, math.prod(self.card.input_shape))
+        self._check_finite(raw, blank)
+        columns = columns_of(self.card, raw)
         columns = {name: np.asarray(columns[name], variable.dtype) for name, variable in self.schema.items()}
-        blank = is_blank(stamps.n_missing, math.prod(self.card.input_shape))
         if blank.any():
             for values in columns.values():
                 values[blank] = np.nan if values.dtype.kind == "f" else 0
         return self.schema.dataset(columns)
+
+    def _check_finite(self, raw: np.ndarray, blank: np.ndarray) -> None:
+        """Raise where most stamps with data have come to no number: that is the engine's fault, not that of a few wild pixels."""
+        lost, n_usable = ~np.isfinite(raw).all(axis=1) & ~blank, np.count_nonzero(~blank)
+        if lost.sum() > max(MAX_WILD_STAMPS, n_usable / 2):
+            raise SurveyCNNError(f"model {self.card.name!r} gave no number for {lost.sum()} of {n_usable} stamps with data")
 
     def _checked(self, stamps: np.ndarray) -> np.ndarray:
         """The stamps, where they are such as the model can take."""

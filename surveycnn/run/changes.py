@@ -75,7 +75,7 @@ def changed_files(
     is_read
         Read the others and compare digests; if not, they count as changed.
     """
-    suspects = {path for path in _local_inputs(inputs) if file_stamp(path) != stamps.get(path)}
+    suspects = touched_files(stamps, inputs)
     finished = chunks.finished_bands() if suspects else ()
     for image in inputs.images:
         digests = (chunks.band_record(image.band) or {}).get("digests", {}) if image.band in finished else {}
@@ -83,6 +83,11 @@ def changed_files(
             file = _local_file(image.path if name == "image" else getattr(image, name))
             if file in suspects and not (is_read and file_sha256(file) == digest):
                 yield image.band, file
+
+
+def touched_files(stamps: Mapping[str, list[int] | None], inputs: MosaicInputs) -> set[str]:
+    """Local files of a mosaic whose size or time is not that of :func:`file_stamps`."""
+    return {path for path in _local_inputs(inputs) if file_stamp(path) != stamps.get(path)}
 
 
 def _local_inputs(inputs: MosaicInputs) -> Iterator[str]:

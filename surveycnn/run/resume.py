@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from surveycnn.config import SurveyConfig
+from surveycnn.config import MosaicConfig, SurveyConfig
 from surveycnn.errors import ResumeError
-from surveycnn.run.changes import changed_files, changes_since, file_stamps
-from surveycnn.run.inputs import MosaicInputs
+from surveycnn.run.changes import changed_files, changes_since, file_stamps, touched_files
+from surveycnn.run.inputs import MosaicInputs, inspect_mosaic
 from surveycnn.run.plan import Plan
 from surveycnn.run.store import FOLDERS, WorkStore, read_json, write_json
 from surveycnn.run.update import clear_outdated, find_update
@@ -81,12 +81,17 @@ def planned_config(store: WorkStore) -> SurveyConfig:
         raise ResumeError(f"{str(store.plan_path)!r} is damaged: start over with --fresh, or give another output") from None
 
 
-def check_unchanged(store: WorkStore, inputs: MosaicInputs, chunks: ChunkStore) -> None:
-    """Raise ResumeError where a file that is in the chunk store already has other bytes by now.
+def check_unchanged(store: WorkStore, planned: MosaicConfig, inputs: MosaicInputs, chunks: ChunkStore) -> None:
+    """Raise ResumeError where headers are not as planned, or a file that is in the chunk store already has other bytes by now.
 
     Files whose size and time are as planned are believed; only others are read again.
     """
     stamps = (read_json(store.plan_path) or {}).get("file_stamps", {})
+    if touched_files(stamps, inputs) and inspect_mosaic(planned).fingerprint() != inputs.fingerprint():
+        raise ResumeError(
+            f"the headers of mosaic {inputs.id!r} have changed since the run was planned: give the same command again, which "
+            "says what has changed"
+        )
     for _, file in changed_files(stamps, inputs, chunks):
         raise ResumeError(
             f"file {file!r} has changed since it was ingested: compute what depends on it with --update, start over with "

@@ -64,7 +64,8 @@ class Session:
         largest = max(self.plan.mosaics, key=lambda mosaic: len(mosaic.models))
         if any(any(self.todo(mosaic)) for mosaic in self.plan.mosaics):
             cluster.warm_up(self.tile_function(largest).loader)
-            if cluster.kind == "dask":  # the driver has nothing else to do until the first tile is there
+            if cluster.kind == "dask" and "hats" in self.plan.config.formats:
+                # the driver has nothing else to do until the first tile is there
                 Thread(target=load_writers, name="surveycnn-load-writers", daemon=True).start()
 
     @property
@@ -169,7 +170,8 @@ def ingest_mosaic(session: Session, mosaic: MosaicPlan) -> list[dict[str, Any]]:
     """
     inputs, core_px = mosaic.inputs, session.plan.config.tiling.core_px
     chunks = ChunkStore.create(session.store.chunk_path(mosaic.id), **mosaic.chunk_layout)
-    check_unchanged(session.store, inputs, chunks)
+    planned = next(planned for planned in session.plan.config.mosaics if planned.id == mosaic.id)
+    check_unchanged(session.store, planned, inputs, chunks)
     _write_sources(session, mosaic)
     done = chunks.finished_bands()
     # of many mosaics one may lack a band; where there is one alone, it is a mistake

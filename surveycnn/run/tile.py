@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from surveycnn.catalogs.columns import FLAGS, flags_column, model_flags_column, model_flags_name, source_schema
+from surveycnn.errors import SchemaError
 from surveycnn.run.scoring import Columns, Step, TileModel, model_flags, score
 from surveycnn.schema import Schema
 from surveycnn.sky.tiling import Tile
@@ -110,6 +111,9 @@ def all_flags(columns: Columns) -> np.ndarray:
 
 def _on_sky(columns: Columns) -> Columns:
     """Rows with a position: the corners of an all-sky projection lie beyond the sky, whatever their pixels hold."""
+    n_lost = np.count_nonzero(~(np.isfinite(columns["x"]) & np.isfinite(columns["y"])))
+    if n_lost:
+        raise SchemaError(f"{n_lost} of {len(columns['x'])} sources have no position in their mosaic")
     on_sky = np.isfinite(columns["ra"]) & np.isfinite(columns["dec"])
     return columns if on_sky.all() else {name: values[on_sky] for name, values in columns.items()}
 
