@@ -23,17 +23,17 @@ from zarr.codecs import BloscCodec
 from zarr.storage import LocalStore
 
 from surveycnn.config import CORE_STEP_PX
-from surveycnn.durable import sync_path, sync_tree
 from surveycnn.errors import ConfigError, InputError, ResumeError, UserError
 from surveycnn.sky.background import MESH_PX, evaluate_mesh, mesh_shape
 from surveycnn.sky.row_blocks import row_blocks
+from surveycnn.sky.shards import band_folders, count_files, remove_partials, sync_band
 from surveycnn.sky.strips import MASKED, SATURATED
 from surveycnn.sky.tiling import Tile, TileGrid
 from surveycnn.sky.wcs import wcs_from_text
 from surveycnn.sky.window import Window
 
 LAYOUT_VERSION = 2
-_ATTRS = "surveycnn"
+_ATTRS, _FILES = "surveycnn", "surveycnn.files"
 _NUMBERS = ("seconds", "zeropoint", "saturation", "sky", "rms", "noise_ratio", "n_bad", "bytes")
 """Keys of a band's record."""
 _MAX_CHUNK_PX = 256
@@ -113,7 +113,7 @@ class ChunkStore:
             changed = sorted(key for key in description | found if description.get(key) != found.get(key))
             raise ResumeError(f"chunk store {str(path)!r} has another {', '.join(changed)}: use --fresh to make it anew")
         else:
-            _remove_partials(Path(path))
+            remove_partials(Path(path))
         return cls.open(path, mode="r+")
 
     @staticmethod
@@ -158,31 +158,28 @@ class ChunkStore:
             return _checked(_own_attrs(self._group[key]))
 
     def finished_bands(self) -> tuple[str, ...]:
-        """Bands whose pixels and meshes are complete."""
-        return tuple(band for band in self.bands if self.band_record(band) is not None)
+        """Bands whose pixels and meshes are complete; not those of which files are missing or cut since."""
+        return tuple(band for band in self.bands if self.band_record(band) is not None and self._has_its_files(band))
+
+    def _has_its_files(self, band: str) -> bool:
+        index = self.bands.index(band)
+        noted = self._group[f"bands/{index}"].attrs.get(_FILES)
+        return noted is None or "://" in self.path or noted == count_files(self.path, index)
 
     def write_record(self, band: str, record: Mapping[str, Any]) -> None:
         """Mark `band` as complete, once all of it is on the disk: one file, written and renamed, so that it is there or not."""
-        for folder in self._band_folders(band):
-            sync_tree(folder)
-            for path in (folder.parent, folder.parents[1], folder.parents[1] / "zarr.json", folder.parents[2] / "zarr.json"):
-                sync_path(path)
-        self._group.create_group(f"bands/{self.bands.index(band)}", attributes={_ATTRS: dict(record)}, overwrite=True)
+        index = self.bands.index(band)
+        sync_band(self.path, index)
+        attributes = {_ATTRS: dict(record), _FILES: count_files(self.path, index)}
+        self._group.create_group(f"bands/{index}", attributes=attributes, overwrite=True)
 
     def remove_record(self, band: str) -> None:
         """Mark `band` as incomplete, before it is written again, and remove what a process that was killed has half written."""
         key = f"bands/{self.bands.index(band)}"
         if key in self._group:
             del self._group[key]
-        for folder in self._band_folders(band):
-            _remove_partials(folder)
-
-    def _band_folders(self, band: str) -> list[Path]:
-        """Folders of the shards of `band`, as far as there are any; none where the store is remote."""
-        if "://" in self.path:
-            return []
-        found = (Path(self.path, name, "c", str(self.bands.index(band))) for name in ("image", "weight", "bits", "sky", "rms"))
-        return [folder for folder in found if folder.is_dir()]
+        for folder in band_folders(self.path, self.bands.index(band)):
+            remove_partials(folder)
 
     def read_window(self, tile: Tile, bands: Sequence[str] | None = None) -> Window:
         """Core and halo of `tile` in `bands` (all by default), sky subtracted.
@@ -300,12 +297,6 @@ def _description(path: str | Path) -> dict[str, Any] | None:
         return _own_attrs(group)
     except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return None
-
-
-def _remove_partials(folder: Path) -> None:
-    """Remove what Zarr has not renamed to what it was to be, as its process was killed."""
-    for path in folder.rglob("*.partial"):
-        path.unlink(missing_ok=True)
 
 
 def _checked(record: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -22,6 +22,7 @@ from surveycnn.sky.chunks import ChunkStore
 from surveycnn.sky.core_rows import CoreRow
 from surveycnn.sky.files import file_sha256, file_stamp
 from surveycnn.sky.regrid import Grid, regrid
+from surveycnn.sky.shards import write_shard
 from surveycnn.sky.strips import Strip, noise_kind, open_maps, read_strips, saturation_level
 from surveycnn.sky.wcs import pixel_scale_arcsec, wcs_from_text
 from surveycnn.sky.zeropoints import to_njy, zeropoint_of
@@ -136,7 +137,7 @@ class _BandWriter:
         if self._has_bits:
             # an earlier attempt with another mask may have left its own
             for rows, cols in self._without_bits:
-                store.array("bits")[self._index, rows, cols] = 0
+                write_shard(store.array("bits"), store.path, self._index, rows, cols, 0)
         found = {"n_bad": n_bad, "has_bits": self._has_bits, "sky": None, "rms": None, "noise_ratio": None, "empty": None}
         try:
             if n_bad == store.ny * store.nx:
@@ -160,7 +161,8 @@ class _BandWriter:
                     self._without_bits.append((rows, cols))
                     continue
                 self._has_bits = self._has_bits or name == "bits"
-                self._store.array(name)[self._index, rows, cols] = values  # type: ignore[arg-type]
+                array = self._store.array(name)  # type: ignore[arg-type]
+                write_shard(array, self._store.path, self._index, rows, cols, values)
 
 
 def _typical_noise(strip: Strip) -> list[float]:
