@@ -9,6 +9,7 @@ runs its case alone. A kind is a module of :data:`benchmarks.fuzz.kinds.KINDS` w
                                             a random.Random: the same case for the same seed and number; repr(case) is shown
     run_case(case) -> str                   call what the commands call; a word for the statistics ("read", "3 rows", "")
     SECONDS, MEMORY_MB                      limits of a case, where 20 s and 512 MB do not do
+    ALLOWED                                 audit events that are no failure of this kind, such as "subprocess.Popen"
 
 `make_case` may also raise UserError. Files of `seeds` are to be copied, never changed. The current folder is `folder`, and so is
 the place of temporary files. While `run_case` runs, :mod:`benchmarks.fuzz.guard` refuses and records what writes, moves or

@@ -37,7 +37,7 @@ class Child:
     def __init__(self, kind: Kind, name: str, seed: int, seeds: Path, box: Path):
         self._kind, self._name, self._seed, self._seeds, self._box = kind, name, seed, seeds, box
         self.seconds, self._memory_mb = limits(kind)
-        self._guard = Guard()
+        self._guard = Guard(getattr(kind, "ALLOWED", ()))
         self._log = open(box.with_suffix(".trace"), "w+", encoding="utf-8")
         faulthandler.enable(self._log)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

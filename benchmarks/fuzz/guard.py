@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FrameType
@@ -62,8 +62,9 @@ class Refused(PermissionError):
 class Guard:
     """The hook; installed once in a process, at work between the beginning and the end of :meth:`watching`."""
 
-    def __init__(self) -> None:
+    def __init__(self, allowed: Collection[str] = ()) -> None:
         self._folder: str | None = None
+        self._refused = _REFUSED - set(allowed)
         self.found: list[str] = []
         """What the case did that it may not."""
         sys.addaudithook(self._hook)
@@ -89,7 +90,7 @@ class Guard:
             folders = [value for value in arguments[_CHANGES[event] :] if type(value) is int and value >= 0]
             for path in arguments[: _CHANGES[event]] if event != "os.symlink" else arguments[1:2]:
                 self._check_path(event, path, folders[0] if folders and event not in ("os.chmod", "os.mkdir") else None)
-        elif event in _REFUSED and arguments != (None,) and not (event in _OF_IMPORTS and _is_import(sys._getframe(1))):
+        elif event in self._refused and arguments != (None,) and not (event in _OF_IMPORTS and _is_import(sys._getframe(1))):
             self._refuse(f"{event} {_short(arguments)}")
         elif event == "exec":
             self._check_code(arguments[0])

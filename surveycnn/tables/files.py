@@ -14,7 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,14 +29,11 @@ from surveycnn.tables.arrays import (
     split_vectors,
     to_arrow,
 )
+from surveycnn.tables.hdf5 import read_columns
 from surveycnn.tables.votable import read_votable
-
-if TYPE_CHECKING:
-    import h5py
 
 SUFFIXES = (".parquet", ".fits", ".csv", ".ecsv", ".hdf5", ".h5")
 _READ_ONLY = {".fits.gz": ".fits", ".vot": ".vot", ".votable": ".vot", ".xml": ".vot"}
-_ASTROPY_META = ".__table_column_meta__"
 
 
 def read_table(path: str | Path, group: str | int | None = None, *, text: Collection[str] = ()) -> pa.Table:
@@ -192,51 +189,7 @@ def _hdu_of_name(hdus: Any, name: str) -> int:
 
 
 def _read_hdf5(file: str, part: str | int | None) -> pa.Table:
-    import h5py
-
-    with h5py.File(file) as root:
-        found = _hdf5_tables(root)
-        names = ", ".join(f"{file}[{name.strip('/') or '/'}]" for name in found)
-        if not found:
-            raise InputError(f"{file!r} has no table: no group of it holds columns")
-        if part is None and len(found) > 1:
-            raise InputError(f"{file!r} holds {len(found)} tables: give one of {names}")
-        wanted = next(iter(found)) if part is None else f"/{str(part).strip('/')}"
-        if wanted not in found:
-            raise InputError(f"{file!r} has no table [{part}]: give {names}")
-        columns: dict[str, np.ndarray] = {}
-        for node in found[wanted]:
-            columns |= _hdf5_columns(node)
-    lengths = {name: len(values) for name, values in columns.items()}
-    if len(set(lengths.values())) > 1:
-        raise InputError(f"the columns of {file!r} differ in length: {lengths}: keep those of one table in a group")
-    return pa.table({name: to_arrow(values) for name, values in columns.items()})
-
-
-def _hdf5_tables(root: h5py.File) -> dict[str, list[h5py.Dataset]]:
-    """Datasets of each table in an HDF5 file: a group of datasets that are its columns, or one dataset of records."""
-    import h5py
-
-    groups: list[h5py.Group] = [root]
-    root.visititems(lambda name, node: groups.append(node) if isinstance(node, h5py.Group) else None)
-    found: dict[str, list[h5py.Dataset]] = {}
-    for group in groups:
-        datasets = [node for key, node in group.items() if isinstance(node, h5py.Dataset) and not key.endswith(_ASTROPY_META)]
-        found |= {node.name: [node] for node in datasets if node.dtype.names}
-        columns = [node for node in datasets if node.shape and not node.dtype.names]
-        found |= {group.name: columns} if columns else {}
-    return found
-
-
-def _hdf5_columns(node: h5py.Dataset) -> dict[str, np.ndarray]:
-    """Columns of a dataset: itself, or the fields of its records."""
-    import h5py
-
-    if node.dtype.names:
-        records = node[:]
-        return {name: records[name] for name in node.dtype.names}
-    is_text = h5py.check_string_dtype(node.dtype) is not None
-    return {node.name.rsplit("/", 1)[-1]: node.asstr()[:] if is_text else node[:]}
+    return pa.table({name: to_arrow(values) for name, values in read_columns(file, part).items()})
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:
