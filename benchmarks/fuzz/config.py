@@ -185,7 +185,7 @@ def _with_manifest(rng: Random, seeds: Path, folder: Path, is_plan: bool) -> Giv
         column = rng.randrange(len(rows[row]))
         rows[row][column] = rng.choice((rng.choice(WORDS), str(rng.choice(NUMBERS[:-20])), mutated_text(rng, rows[row][column])))
         if rng.random() < 0.2:
-            rows.insert(rng.randrange(len(rows)), list(rng.choice(rows))[: rng.randrange(9)])
+            rows.insert(rng.randrange(len(rows)), list(rng.choice(rows))[: rng.randrange(1, 9)])
     stream = io.StringIO()
     csv.writer(stream).writerows(rows)
     data = stream.getvalue().encode("utf-8", "surrogatepass")
