@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from surveycnn.errors import UserError
+from surveycnn.flows.server import end_server_with_process
 from surveycnn.flows.stages import failed
 from surveycnn.run.progress import open_progress
 
 
 def run_single(function: Callable[..., Any], config: Any, fresh: bool) -> Any:
     """Result of `function`, or the state of a flow that the user's input has stopped."""
+    end_server_with_process()
     try:
         with open_progress() as progress:
             return function(config, fresh=fresh, progress=progress)

@@ -20,6 +20,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from surveycnn.config import SurveyConfig
 from surveycnn.errors import UserError
+from surveycnn.flows.server import end_server_with_process
 from surveycnn.run.plan import MosaicPlan
 from surveycnn.run.progress import Progress, open_progress
 from surveycnn.run.session import Session, open_session
@@ -68,6 +69,7 @@ def _may_be_retried(task: Any, run: Any, state: Any) -> bool:
 
 def in_session(config: SurveyConfig, fresh: bool, update: bool, function: Callable[[Session], Any]) -> Any:
     """Result of `function` on a run of `config`, or the state of a flow that the user's input has stopped."""
+    end_server_with_process()
     try:
         with (
             open_progress() as shown,

@@ -5,6 +5,7 @@ Those of processes, workers and schedulers stand in test_lost_workers.
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -165,6 +166,33 @@ def test_publish__refuses_other_rows_than_the_tile_files_hold(run, monkeypatch, 
     assert (run.output_path / "catalog.fits").read_bytes() == before
     monkeypatch.undo()
     run_publish(run)
+
+
+def test_verify__compares_the_catalog_with_the_tile_files(run, capsys):
+    run_publish(run)  # the provenance of the copy names the work directory of the original
+    assert main(["verify", str(run.output_path)]) == 0
+    path = tiles_of(run) / "r0001_c0000.parquet"
+    whole = path.read_bytes()
+    path.unlink()
+    assert main(["verify", str(run.output_path)]) == 2
+    assert re.search(r"the tile files in '.*/work' hold \d+ rows, the catalog \d+: run the survey again", capsys.readouterr().err)
+    path.write_bytes(whole[:-10])
+    assert main(["verify", str(run.output_path)]) == 2
+    assert re.search(r"tile file '.*r0001_c0000.parquet' is damaged: run the survey again", capsys.readouterr().err)
+    assert run_survey(run).is_complete
+    assert main(["verify", str(run.output_path)]) == 0
+
+
+def test_publish__refuses_a_format_with_other_rows(run, monkeypatch):
+    """As many rows as there should be, but one of them in place of another."""
+    from surveycnn.catalogs import publish as publish_module
+
+    before, write = (run.output_path / "catalog.fits").read_bytes(), publish_module.write_fits
+    twice = lambda table, path: write(table.take([0, 0, *range(2, table.num_rows)]), path)  # noqa: E731
+    monkeypatch.setattr(publish_module, "write_fits", twice)
+    with pytest.raises(SurveyCNNError, match=r"fits of the catalog has other rows when read back, 1 of \d+ are lost: nothing is"):
+        run_publish(run)
+    assert (run.output_path / "catalog.fits").read_bytes() == before
 
 
 def test_survey__of_a_model_that_gives_no_numbers_fails_and_says_so(run, monkeypatch):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -107,6 +109,7 @@ def test_survey__quarantines_a_poison_tile_alone_and_publishes_the_others(
     assert covered < 0.92 * MOC.from_fits(str(tmp_path / "coverage.fits")).sky_fraction
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.slow  # a hundred tiles, and eight deaths of a worker that loads its models anew
 def test_survey__quarantines_one_poison_tile_of_a_hundred(tmp_path, monkeypatch):
     config, poison = tiled_sky(tmp_path, 640), "r0003_c0004"
@@ -203,17 +206,16 @@ def test_execute__on_a_cluster_that_loses_all_workers(monkeypatch):
                     own.workers[0].kill()
 
 
-@pytest.mark.slow
-def test_driver__that_is_killed_leaves_no_worker(nine_tiles, tmp_path):
-    import subprocess
-    import sys
-
-    driver = subprocess.Popen(
-        [sys.executable, "-m", "surveycnn", *command(nine_tiles, tmp_path, "local")], stderr=subprocess.DEVNULL
-    )
+@pytest.mark.slow  # Prefect's server takes ten seconds to start
+@pytest.mark.parametrize("engine", ["plain", "prefect"])
+def test_driver__that_is_killed_leaves_no_process(nine_tiles, tmp_path, engine):
+    """Workers end with their driver, and so does the server that Prefect has started for it."""
+    arguments = [part for part in command(nine_tiles, tmp_path, "local") if part != "--no-prefect" or engine == "plain"]
+    driver = subprocess.Popen([sys.executable, "-m", "surveycnn", *arguments], stderr=subprocess.DEVNULL)
     wait_for(lambda: n_files(tmp_path / "work" / "tiles") or driver.poll() is not None)
     left = children(driver.pid)
-    assert left, "the run ended before it could be killed"
+    assert any("spawn" in " ".join(process.cmdline()) for process in left), "the run ended before it could be killed"
+    assert any("uvicorn" in process.cmdline() for process in left) == (engine == "prefect")
     driver.kill()
     driver.wait()
-    wait_for(lambda: not any(process.is_running() and process.status() != "zombie" for process in left), 30)
+    wait_for(lambda: not any(process.is_running() and process.status() != "zombie" for process in left), 60)

@@ -57,9 +57,9 @@ def _print_rows(found: Any, arguments: argparse.Namespace) -> None:
 
 def verify(arguments: argparse.Namespace) -> int:
     """Check a catalog; 2 where something is wrong with it."""
-    from surveycnn.run.verify import check_models, recompute_tiles
+    from surveycnn.run.verify import check_models, check_tile_rows, recompute_tiles
 
-    findings = verify_catalog(arguments.catalog) + check_models(arguments.catalog)
+    findings = verify_catalog(arguments.catalog) + check_models(arguments.catalog) + check_tile_rows(arguments.catalog)
     if arguments.sample and not findings:
         findings += recompute_tiles(arguments.catalog, arguments.sample)
     for finding in findings:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import xarray as xr
 
@@ -70,6 +71,28 @@ def check_models(catalog: str | Path) -> list[str]:
                 findings.append(f"model {name!r}: {file} {_is_not(found, digest)}")
         if card.digest != record.get("digest", card.digest):
             findings.append(f"model {name!r}: its card is another one than the catalog was made with")
+    return findings
+
+
+def check_tile_rows(catalog: str | Path) -> list[str]:
+    """Findings of the tile files that the rows come from, where the work directory is there and still belongs to that run."""
+    provenance = read_json(Path(catalog) / PROVENANCE) or {}
+    if not {"config", "catalog", "run_digest"} <= provenance.keys():
+        return []
+    store = WorkStore(Path(provenance["config"]["work_dir"]))
+    if (read_json(store.plan_path) or {}).get("digest") != provenance["run_digest"]:
+        return []
+    findings, n_rows = [], 0
+    for path in sorted((store.root / "tiles").glob("*/[!.]*.parquet")):
+        try:
+            n_rows += pq.read_metadata(path).num_rows
+        except (OSError, pa.ArrowException):
+            findings.append(f"tile file {str(path)!r} is damaged: run the survey again, which computes it anew")
+    if not findings and n_rows != provenance["catalog"]["rows"]:
+        n_published = provenance["catalog"]["rows"]
+        findings.append(
+            f"the tile files in {str(store.root)!r} hold {n_rows} rows, the catalog {n_published}: run the survey again"
+        )
     return findings
 
 
