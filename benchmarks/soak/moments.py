@@ -18,8 +18,8 @@ MERGE, STAGE, DECIDED, MOVING, AFTER = "merge", "publish: writing", "publish: de
 PHASES = (START, INGEST, INFER, SETTLE, MERGE, STAGE, DECIDED, MOVING, AFTER)
 START_SECONDS = 6.0
 """About what a driver takes until its cluster is there."""
-N_ENTRIES = 6
-"""What a catalog of all formats is published with: HATS, Zarr, FITS, coverage, provenance, and the list of them."""
+N_ENTRIES = 7
+"""What a catalog of all formats is published with: HATS, Zarr, FITS, coverage, provenance, their list and a lock."""
 _LOOK_SECONDS = 0.004
 
 

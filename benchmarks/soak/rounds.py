@@ -138,7 +138,7 @@ class _Killer:
         self._tally, self._result, self._files = tally, result, setting.files
         self._rng = random.Random(f"{setting.seed} {setting.cluster}")
         self._before = Counts()
-        self._aims = self._plan_aims()
+        self.aims = self._plan_aims()
         self._may_settle = False
 
     @property
@@ -195,7 +195,7 @@ class _Killer:
 
     def _choose_aim(self, is_new: bool) -> str:
         """The phase that is planned for the next kill, or another where it does not come any more."""
-        now, aim = self._files.counts(), self._aims[len(self._result.kills)]
+        now, aim = self._files.counts(), self.aims[len(self._result.kills)]
         if self._may_settle and now.n_tiles < self._files.n_tiles:
             return SETTLE
         has_bands, has_tiles = now.n_bands == self._files.n_bands, now.n_tiles >= self._files.n_tiles - 1
