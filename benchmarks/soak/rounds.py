@@ -184,6 +184,7 @@ class _Killer:
     def _plan_aims(self) -> list[str]:
         """A phase for each kill, in the order in which a run comes by; starts are anywhere."""
         counts = self._counts(0, PHASES)
+        counts[DECIDED] = counts[MOVING] = (counts[DECIDED] + counts[MOVING]) // 2  # who aims at one mostly meets the other
         aims: list[str] = []
         for _ in range(self._setting.n_kills):
             aims.append(self._rarest([phase for phase in PHASES if phase != SETTLE], counts))
@@ -211,7 +212,7 @@ class _Killer:
         workers = self._own.workers() if self._own else driver.workers()
         alive = {DRIVER: [driver.pid], WORKER: workers, SCHEDULER: [self._own.scheduler] if self._own else []}
         names = [name for name, pids in alive.items() if pids]
-        if aim in (MERGE, STAGE, DECIDED, MOVING, AFTER) and self._rng.random() < 0.8:
+        if aim in (MERGE, STAGE, AFTER) and self._rng.random() < 0.8:
             names = [DRIVER]  # it alone publishes
         if aim == INFER and self._setting.allowed_failures == 0 and workers and self._rng.random() < 0.6:
             names = [WORKER]  # what it had is to be settled
@@ -230,9 +231,11 @@ class _Killer:
 
     def _kill(self, driver: Process, aim: str, started: float) -> bool:
         """Send a signal; whether the driver lives on."""
-        victim, pid = self._choose_victim(driver, aim)
-        number = self._choose_signal(victim)
-        phase = self._files.phase(self._before, self._may_settle)
+        if aim in (DECIDED, MOVING):  # milliseconds, in which nothing can be looked up first
+            victim, pid, number, phase = DRIVER, driver.pid, signal.SIGKILL, aim
+        else:
+            victim, pid = self._choose_victim(driver, aim)
+            number, phase = self._choose_signal(victim), self._files.phase(self._before, self._may_settle)
         if not driver.alive() or not send(pid, number):
             return driver.alive()
         if victim == DRIVER and number == signal.SIGKILL:
