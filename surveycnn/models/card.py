@@ -12,16 +12,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from surveycnn.catalogs.columns import domain_column, lens_columns, merger_columns, morphology_columns, photoz_columns
 from surveycnn.errors import ModelError
-from surveycnn.models.package_files import read_bounded
+from surveycnn.models.card_file import CARD_FILE as CARD_FILE
+from surveycnn.models.card_file import card_values as card_values
+from surveycnn.models.card_file import write_card as write_card
 from surveycnn.schema import Schema
-
-CARD_FILE = "card.yaml"
-MAX_CARD_BYTES = 1_000_000
 
 Task = Literal["lens", "morphology", "merger", "photoz"]
 Probability = Annotated[float, Field(gt=0, lt=1)]
@@ -317,37 +315,6 @@ def read_card(folder: str | Path) -> Card:
         raise ModelError(f"{str(Path(folder) / CARD_FILE)!r} cannot be used: {findings_text(error, Card)}") from error
 
 
-def card_values(folder: str | Path) -> Any:
-    """What the YAML of the card in `folder` holds.
-
-    Raises
-    ------
-    ModelError
-        Where it is missing, too large for a card, or not YAML without anchors: a page of them can stand for terabytes.
-    """
-    path = Path(folder) / CARD_FILE
-    if not path.exists():
-        raise ModelError(f"no model package at {str(folder)!r}: {CARD_FILE} is missing; expected a folder with {CARD_FILE}")
-    try:
-        return yaml.load(read_bounded(path, MAX_CARD_BYTES).decode("utf-8"), _CardLoader)
-    except ModelError as error:
-        raise ModelError(f"no model package at {str(folder)!r}: {error}") from None
-    except yaml.MarkedYAMLError as error:  # its own text quotes the file, which may be a link to another
-        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ModelError(f"{str(path)!r} is not YAML: {error.problem or error.context}{line}") from None
-    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise ModelError(f"{str(path)!r} is not YAML: {type(error).__name__}") from None
-
-
-class _CardLoader(yaml.SafeLoader):
-    """The safe loader, without anchors."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(problem="an alias of an anchor", problem_mark=self.peek_event().start_mark)
-        return super().compose_node(parent, index)
-
-
 def findings_text(error: ValidationError, card: type[CardPart]) -> str:
     """The findings of pydantic on one line, with the allowed keys of the class `card` where one is unknown."""
     texts = []
@@ -358,17 +325,3 @@ def findings_text(error: ValidationError, card: type[CardPart]) -> str:
     if any(finding["type"] == "extra_forbidden" and len(finding["loc"]) == 1 for finding in error.errors()):
         texts.append(f"allowed keys are {', '.join(card.model_fields)}")
     return "; ".join(texts)
-
-
-def write_card(folder: str | Path, card: CardPart) -> None:
-    """Write ``card.yaml`` into `folder`, keys in the order of the class, absent values left out."""
-    values = card.model_dump(mode="json", exclude_none=True)
-    text = yaml.dump(values, Dumper=_CardDumper, sort_keys=False, allow_unicode=True, width=120)
-    (Path(folder) / CARD_FILE).write_text(text, encoding="utf-8")
-
-
-class _CardDumper(yaml.SafeDumper):
-    """The safe dumper, without anchors."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
