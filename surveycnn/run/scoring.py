@@ -41,7 +41,7 @@ def score(window: Window, columns: Columns, models: Sequence[TileModel], step: S
     `step` is put around the steps ``stamps``, ``predict`` and, within the latter, ``forward``: the calls of the engines alone.
     """
     n_sources = len(columns["y"])
-    incomplete = {model.predictor.card.task: np.zeros(n_sources, bool) for model in models}
+    incomplete: dict[str, np.ndarray] = {model.predictor.card.task: np.zeros(n_sources, bool) for model in models}
     scores: Columns = {}
     groups = _by_geometry(models)
     with step("stamps"):

@@ -65,12 +65,21 @@ class Update:
 
     def to_do(self) -> str:
         """What there is to do, in a line."""
-        parts = [f"{self.n_bands} bands to ingest"] if self.n_bands else []
-        parts += [f"{self.tiles['whole']} tiles to run"] if self.tiles["whole"] else []
-        parts += [f"{n} tiles for model {name} alone" for name, n in self.models.items()]
-        parts += [f"{self.tiles['columns']} tiles only lose columns"] if self.tiles["columns"] else []
-        parts += [f"{self.tiles['kept']} tiles stay as they are"] if self.tiles["kept"] else []
-        return ", ".join(parts + [f"mosaic {name} goes with its tiles" for name in self.removed])
+        parts = [f"ingest of {_counted(self.n_bands, 'band')}"] if self.n_bands else []
+        parts += [f"{_counted(self.tiles['whole'], 'tile')} to run"] if self.tiles["whole"] else []
+        parts += [f"{_counted(n, 'tile')} for model {name} alone" for name, n in self.models.items()]
+        parts += [f"the loss of columns of {_counted(self.tiles['columns'], 'tile')}"] if self.tiles["columns"] else []
+        parts += [f"{_counted(self.tiles['kept'], 'tile')} as before"] if self.tiles["kept"] else []
+        return ", ".join(parts + [f"mosaic {name} gone with its tiles" for name in self.removed])
+
+
+def _counted(n: int, word: str) -> str:
+    """A number of things.
+
+    >>> _counted(1, "band"), _counted(20, "tile")
+    ('1 band', '20 tiles')
+    """
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"
 
 
 def find_update(store: WorkStore, plan: Plan, *, is_read: bool = True) -> Update | None:

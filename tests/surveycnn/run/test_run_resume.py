@@ -125,7 +125,7 @@ def test_bind_plan__refuses_another_plan_and_says_how_to_go_on(folder, tmp_path)
     bind_plan(store, planned(folder, "models=[lens]"), update=True, say=said.append)
     assert said == [
         "since the work directory was made: model lens added; model photoz removed",
-        "an update takes: 4 bands to ingest, 2 tiles to run",
+        "an update takes: ingest of 4 bands, 2 tiles to run",
     ]
     assert (read_json(store.plan_path) or {})["digest"] == planned(folder, "models=[lens]").digest
 
@@ -141,7 +141,7 @@ def test_plan_and_status__say_what_an_update_would_do(folder, tmp_path, capsys):
     assert main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["update"] is None
     assert main([*command, "--set", "tiling.halo_px=99"]) == 0
-    assert "tiling.halo_px: 96 -> 99\nan update takes: 4 bands to ingest, 2 tiles to run" in capsys.readouterr().out
+    assert "tiling.halo_px: 96 -> 99\nan update takes: ingest of 4 bands, 2 tiles to run" in capsys.readouterr().out
     assert main([*command, "--set", "tiling.halo_px=99", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)["update"]
     assert record["changes"] == ["tiling.halo_px: 96 -> 99"]
