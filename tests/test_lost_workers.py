@@ -212,10 +212,12 @@ def test_driver__that_is_killed_leaves_no_process(nine_tiles, tmp_path, engine):
     """Workers end with their driver, and so does the server that Prefect has started for it."""
     arguments = [part for part in command(nine_tiles, tmp_path, "local") if part != "--no-prefect" or engine == "plain"]
     driver = subprocess.Popen([sys.executable, "-m", "surveycnn", *arguments], stderr=subprocess.DEVNULL)
-    wait_for(lambda: n_files(tmp_path / "work" / "tiles") or driver.poll() is not None)
-    left = children(driver.pid)
-    assert any("spawn" in " ".join(process.cmdline()) for process in left), "the run ended before it could be killed"
-    assert any("uvicorn" in process.cmdline() for process in left) == (engine == "prefect")
-    driver.kill()
-    driver.wait()
+    try:
+        wait_for(lambda: n_files(tmp_path / "work" / "tiles") or driver.poll() is not None, 250)
+        left = children(driver.pid)
+        assert any("spawn" in " ".join(process.cmdline()) for process in left), "the run ended before it could be killed"
+        assert any("uvicorn" in process.cmdline() for process in left) == (engine == "prefect")
+    finally:
+        driver.kill()
+        driver.wait()
     wait_for(lambda: not any(process.is_running() and process.status() != "zombie" for process in left), 60)
