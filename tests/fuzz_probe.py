@@ -17,7 +17,7 @@ import numpy as np
 from surveycnn.errors import InputError, SchemaError
 from surveycnn.sky.zeropoints import zeropoint_of
 
-SECONDS, MEMORY_MB = 1.5, 150
+SECONDS, MEMORY_MB = 1.0, 150
 
 CASES = (
     *("result", "error", "hang", "kill", "memory", "swallowed", "write", "native", "foreign", "not_user", "process", "connect"),

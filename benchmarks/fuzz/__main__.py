@@ -10,7 +10,7 @@ from benchmarks.environment import environment
 from benchmarks.fuzz.kinds import KINDS
 from benchmarks.fuzz.runner import Tally, run_kind
 
-_HEAD = "| kind | cases | results | our errors | failures | slowest case, s | peak, MB | cases/s |"
+_HEAD = "| kind | cases | results | our errors | failures | slowest case, CPU s | peak, MB | cases/s |"
 
 
 def main() -> int:

@@ -23,8 +23,8 @@ from benchmarks.fuzz.child import READY, ROOT, ours_in_dump
 
 START_SECONDS = 300.0
 """A child may take for imports and valid cases."""
-GRACE = 2.0
-"""Limits of a case after which it is ended by force: between one and the other the child may end it, and says more then."""
+GRACE = 4.0
+"""Limits of a case after which it is ended by force: the limit is of CPU seconds, and others may be at work on the machine."""
 
 
 @dataclass
