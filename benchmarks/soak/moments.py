@@ -101,7 +101,7 @@ class Files:
             n_tiles = rng.randint(min(before.n_tiles + 1, self.n_tiles - 1), self.n_tiles - 1)
             return lambda: self.counts().n_tiles >= n_tiles
         if aim == SETTLE:
-            return lambda: self.counts().n_tiles >= self.n_tiles - 1
+            return lambda: self.counts().n_tiles >= self.n_tiles - 2
         if aim == MERGE:
             return lambda: self.counts().n_tiles == self.n_tiles and self.counts() != before
         if aim == STAGE:
@@ -130,7 +130,7 @@ class Files:
 
 def spread(aim: str, rng: random.Random) -> float:
     """Seconds to wait within a phase once it has begun, so that the moments are spread over it."""
-    longest = {INFER: 0.2, INGEST: 0.02, SETTLE: 0.3, MERGE: 0.2, STAGE: 1.5, DECIDED: 0.001, MOVING: 0.002, AFTER: 0.5}
+    longest = {INFER: 0.2, INGEST: 0.02, SETTLE: 0.05, MERGE: 0.2, STAGE: 1.5, DECIDED: 0.001, MOVING: 0.002, AFTER: 0.5}
     return rng.uniform(0, longest.get(aim, 0))
 
 
