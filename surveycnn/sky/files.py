@@ -165,7 +165,7 @@ def _copy_of(file: str, decompress: Callable[..., Any] | None) -> IO[bytes]:
         os.unlink(target.name)  # before anything is in it: a process that is killed leaves nothing
         try:
             with writing_into(tempfile.gettempdir()), _byte_stream(file) as stream:
-                shutil.copyfileobj(decompress(stream) if decompress else stream, target, _BLOCK)
+                _copy(file, decompress(stream) if decompress else stream, target, Path(target.name).parent)
         except BaseException:
             copy.close()
             raise
