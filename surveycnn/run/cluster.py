@@ -22,6 +22,7 @@ from surveycnn.run.execute import SerialExecutor
 from surveycnn.run.local_cluster import (
     GPU_THREADS_PER_WORKER,
     THREADS_PER_WORKER,
+    closed_at_end,
     local_cluster,
     local_cuda_cluster,
     local_shape,
@@ -128,7 +129,7 @@ def _dask_cluster(stack: ExitStack, word: str) -> Cluster:
     address: Any = word
     if "://" not in word:
         try:
-            address = stack.enter_context(starts[word]() if word in starts else _cluster_from_file(word))
+            address = stack.enter_context(closed_at_end(starts[word]() if word in starts else _cluster_from_file(word)))
         except RuntimeError as error:  # a worker was killed while it started
             raise ClusterError(
                 f"cluster {word!r} does not start ({error}): look at the logs of its workers; the same command goes on from here"

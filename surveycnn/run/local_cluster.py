@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event, Thread
 from typing import Any
 
@@ -91,6 +91,17 @@ def _check_gpu() -> None:
             found = str(error)
     if n_gpus < 1:
         raise ClusterError(f"no NVIDIA GPU can be used on this machine ({found}): use `cluster: local` to run on the CPU")
+
+
+@contextmanager
+def closed_at_end(cluster: Any) -> Iterator[Any]:
+    """A Dask cluster, closed afterwards; a worker that takes too long for that ends with this process, and harms no result."""
+    cluster.__enter__()
+    try:
+        yield cluster
+    finally:
+        with suppress(TimeoutError, OSError):
+            cluster.__exit__(None, None, None)
 
 
 @contextmanager
