@@ -64,6 +64,7 @@ class Child:
             try:
                 case = self._kind.make_case(chance(self._name, self._seed, number), self._seeds, folder)
             except UserError as error:
+                self._drop(folder)
                 return record | {"outcome": "error", "word": type(error).__name__, "seconds": 0.0, "peak_mb": 0.0}
             if keep:
                 print(f"case {case!r}", flush=True)
