@@ -124,10 +124,10 @@ def _write_formats(table: pa.Table, staging: Path, formats: Sequence[str], name:
 
 def _check_conserved(folder: Path, table: pa.Table) -> None:
     """Raise unless every format that was written holds the rows of `table`, each once, when read back."""
-    for kind, found in count_rows(folder).items():
-        if found != table.num_rows:
+    for kind, n_found in count_rows(folder).items():
+        if n_found != table.num_rows:
             raise SurveyCNNError(
-                f"{kind} of the catalog has {found} rows when read back, expected {table.num_rows}: nothing is published"
+                f"{kind} of the catalog has {n_found} rows when read back, expected {table.num_rows}: nothing is published"
             )
     expected = table["source_id"].to_numpy()
     for kind, source in open_sources(folder).items():

@@ -209,8 +209,8 @@ def _outcomes(future: Future, batch: list[_Try], waiting: _Waiting, end_worker: 
             end_worker(result.stuck_worker)
         waiting.learn(batch, len(result.ends), result.seconds)
         return [
-            Outcome(one.task, "lost" if state == "hangs" else state, *rest, hangs=state == "hangs")
-            for one, (state, *rest) in zip(batch, result.ends, strict=False)
+            Outcome(one.task, "lost" if state == "hangs" else state, found, reason, details, hangs=state == "hangs")
+            for one, (state, found, reason, details) in zip(batch, result.ends, strict=False)
         ]
     if isinstance(error, UserError):
         raise error

@@ -191,5 +191,6 @@ class WorkStore:
     def read_failure(self, tile: Tile) -> dict[str, Any] | None:
         """Record of a failed or quarantined tile, or None."""
         record = read_json(self.failure_path(tile))
-        is_record = isinstance(record, dict) and record.get("state") in ("failed", "quarantined")
-        return record if is_record and isinstance(record["reason"] if "reason" in record else None, str) else None
+        if not isinstance(record, dict) or record.get("state") not in ("failed", "quarantined"):
+            return None
+        return record if isinstance(record.get("reason"), str) else None

@@ -301,10 +301,12 @@ def _description(path: str | Path) -> dict[str, Any] | None:
 
 def _checked(record: dict[str, Any] | None) -> dict[str, Any] | None:
     """A band's record; a TypeError where one of its values, which are also shown and added up, is of another type."""
-    for key in _NUMBERS if record else ():
+    if record is None:
+        return None
+    for key in _NUMBERS:
         if not isinstance(record.get(key), int | float | None):
             raise TypeError(f"{key} is {record[key]!r}")
-    if record and not isinstance(record.get("digests", {}), dict):
+    if not isinstance(record.get("digests", {}), dict):
         raise TypeError(f"digests are {record['digests']!r}")
     return record
 
