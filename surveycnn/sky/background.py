@@ -108,7 +108,7 @@ def _histogram(values: np.ndarray, low: float, width: float) -> np.ndarray:
 
 
 def _cumulative_moments(counts: np.ndarray) -> np.ndarray:
-    """(3, bin + 1) int64: number of values before each bin, and the sums of their bins' middles, twice, and of the squares of that.
+    """(3, bin + 1) int64: number of values before each bin, and the sums of their bins' middles, twice, and of its squares.
 
     Whole numbers: any range of bins has its exact moments by two differences, and they add up faster than floating point.
     """
