@@ -184,7 +184,7 @@ def provenance(plan: Plan, store: WorkStore, status: RunStatus) -> dict[str, Any
         | {"digest": card.digest}
         for reference, card in plan.cards.items()
     }
-    ingest_seconds = sum(record["seconds"] for records in bands.values() for record in records.values() if record)
+    ingest_seconds = sum(record.get("seconds") or 0 for records in bands.values() for record in records.values() if record)
     return {
         "versions": {"surveycnn": __version__, "python": platform.python_version()} | library_versions(),
         "config": plan.config.model_dump(mode="json"),

@@ -10,7 +10,7 @@ from surveycnn.errors import ResumeError
 from surveycnn.run.changes import changed_files, changes_since, file_stamps, touched_files
 from surveycnn.run.inputs import MosaicInputs, inspect_mosaic
 from surveycnn.run.plan import Plan
-from surveycnn.run.store import FOLDERS, WorkStore, read_json, write_json
+from surveycnn.run.store import FOLDERS, WorkStore, write_json
 from surveycnn.run.update import clear_outdated, find_update
 from surveycnn.sky.chunks import ChunkStore
 
@@ -30,9 +30,7 @@ def bind_plan(store: WorkStore, plan: Plan, *, update: bool = False, say: Callab
     ResumeError
         Where it belongs to a run that would give another catalog; says what changed.
     """
-    record = read_json(store.plan_path)
-    if store.plan_path.exists() and (record is None or not {"digest", "fingerprint"} <= record.keys()):
-        raise ResumeError(f"{str(store.plan_path)!r} is damaged: start over with --fresh, or give another output")
+    record = store.read_plan()
     if record is None:
         foreign = [name for name in FOLDERS if (store.root / name).exists()]
         if foreign:
@@ -70,7 +68,7 @@ def planned_config(store: WorkStore) -> SurveyConfig:
     ResumeError
         Where no run was started there.
     """
-    record = read_json(store.plan_path)
+    record = store.read_plan()
     if record is None:
         raise ResumeError(
             f"{str(store.root)!r} is not the work directory of a run: give a configuration file or a work directory"
@@ -86,7 +84,7 @@ def check_unchanged(store: WorkStore, planned: MosaicConfig, inputs: MosaicInput
 
     Files whose size and time are as planned are believed; only others are read again.
     """
-    stamps = (read_json(store.plan_path) or {}).get("file_stamps", {})
+    stamps = (store.read_plan() or {}).get("file_stamps", {})
     if touched_files(stamps, inputs) and inspect_mosaic(planned).fingerprint() != inputs.fingerprint():
         raise ResumeError(
             f"the headers of mosaic {inputs.id!r} have changed since the run was planned: give the same command again, which "

@@ -7,7 +7,9 @@ its number of rows in the footer. A readable file with the right id is a finishe
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import math
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ from surveycnn.durable import atomic_path as atomic_path
 from surveycnn.durable import read_json as read_json
 from surveycnn.durable import remove_partials
 from surveycnn.durable import write_json as write_json
-from surveycnn.errors import ConfigError
+from surveycnn.errors import ConfigError, ResumeError
 from surveycnn.run.lock import HOLDER, LOCK, hold_folder
 from surveycnn.sky.tiling import Tile
 
@@ -68,6 +70,23 @@ class WorkStore:
     @property
     def plan_path(self) -> Path:
         return self.root / "plan.json"
+
+    def read_plan(self) -> dict[str, Any] | None:
+        """Record of the run's plan, or None where there is none.
+
+        Raises
+        ------
+        ResumeError
+            Where the record is not as it was written.
+        """
+        if not self.plan_path.exists():
+            return None
+        record = read_json(self.plan_path)
+        if isinstance(record, dict) and isinstance(record.get("file_stamps", {}), dict) and "fingerprint" in record:
+            fingerprint = json.dumps(record["fingerprint"], sort_keys=True)
+            if record.get("digest") == hashlib.sha256(fingerprint.encode()).hexdigest():
+                return record
+        raise ResumeError(f"{str(self.plan_path)!r} is damaged: start over with --fresh, or give another output")
 
     @property
     def engine_path(self) -> Path:
@@ -177,6 +196,8 @@ class WorkStore:
             metadata = pq.read_metadata(path)
             footer = json.loads((metadata.metadata or {})[_RECORD_KEY])
             unit_id = footer.pop("unit_id")
+            if not all(math.isfinite(seconds) for seconds in footer["seconds"].values()):
+                return None
             footer["models"] = {task: ModelPart(**part) for task, part in footer.get("models", {}).items()}
             footer["empty_windows"] = [tuple(window) for window in footer["empty_windows"]]
             return unit_id, TileRecord(**footer | {"n_rows": metadata.num_rows})

@@ -13,7 +13,7 @@ from typing import Any
 
 from surveycnn.run.changes import all_changes, changed_files, first_few
 from surveycnn.run.plan import MosaicPlan, Plan
-from surveycnn.run.store import WorkStore, read_json
+from surveycnn.run.store import WorkStore
 from surveycnn.sky.chunks import ChunkStore
 
 
@@ -90,7 +90,7 @@ def find_update(store: WorkStore, plan: Plan, *, is_read: bool = True) -> Update
     is_read
         Read input files whose size or time is another than it was; if not, they count as changed.
     """
-    record = read_json(store.plan_path)
+    record = store.read_plan()
     if record is None or not {"digest", "fingerprint"} <= record.keys():
         return None
     update = Update(all_changes(record, plan))
@@ -154,7 +154,7 @@ def _count_tiles(update: Update, store: WorkStore, plan: Plan, mosaic: MosaicPla
 
 def clear_outdated(store: WorkStore, plan: Plan, update: Update) -> None:
     """Remove what the new plan has no use for; the work directory stays one of the old plan until that is written."""
-    record = read_json(store.plan_path) or {"fingerprint": {"mosaics": {}}}
+    record = store.read_plan() or {"fingerprint": {"mosaics": {}}}
     store.discard(store.root / "sources", store.root / "failures")
     store.discard(*(path for name in update.removed for path in (store.chunk_path(name), store.tiles_path(name))))
     store.discard(*(store.chunk_path(name) for name in update.anew))

@@ -43,7 +43,7 @@ def recompute_tiles(catalog: str | Path, n_tiles: int, seed: int = 0) -> list[st
     store = WorkStore(Path(provenance["config"]["work_dir"]))
     if not store.plan_path.exists():
         raise CatalogError(f"the work directory {str(store.root)!r} of this catalog is gone: its tiles cannot be computed again")
-    plan, record = make_plan(planned_config(store)), read_json(store.plan_path) or {}
+    plan, record = make_plan(planned_config(store)), store.read_plan() or {}
     if record.get("digest") == provenance["run_digest"] != plan.digest:
         raise CatalogError(
             f"inputs or models have changed since this catalog was made ({changes_since(record, plan)}): its tiles cannot be "
@@ -80,7 +80,7 @@ def check_tile_rows(catalog: str | Path) -> list[str]:
     if not {"config", "catalog", "run_digest"} <= provenance.keys():
         return []
     store = WorkStore(Path(provenance["config"]["work_dir"]))
-    if (read_json(store.plan_path) or {}).get("digest") != provenance["run_digest"]:
+    if (store.read_plan() or {}).get("digest") != provenance["run_digest"]:
         return []
     findings, n_rows = [], 0
     for path in sorted((store.root / "tiles").glob("*/[!.]*.parquet")):

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -304,7 +305,8 @@ def _checked(record: dict[str, Any] | None) -> dict[str, Any] | None:
     if record is None:
         return None
     for key in _NUMBERS:
-        if not isinstance(record.get(key), int | float | None):
+        value = record.get(key)
+        if not isinstance(value, int | float | None) or (value is not None and not math.isfinite(value)):
             raise TypeError(f"{key} is {record[key]!r}")
     if not isinstance(record.get("digests", {}), dict):
         raise TypeError(f"digests are {record['digests']!r}")
