@@ -136,7 +136,7 @@ def make_case(rng: Random, seeds: Path, folder: Path) -> Given:
 def _change(rng: Random, path: Path, place: Path) -> None:
     """Change one file of `path`, or in the metadata of a Zarr store one node."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    files = [file for file in files if file.exists()]
+    files = [file for file in files if file.is_file()]
     if not files:
         return
     weights = [4 if file.name.startswith((".z", "zarr", "_common", "_metadata")) else 1 for file in files]
