@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from surveycnn.errors import ClusterError
-from surveycnn.run.dask_link import NO_WORKER_SECONDS, DaskLink, quiet_client
+from surveycnn.run.dask_link import NO_WORKER_SECONDS, DaskLink, check_answer, quiet_client
 from surveycnn.run.execute import SerialExecutor
 from surveycnn.run.local_cluster import (
     GPU_THREADS_PER_WORKER,
@@ -138,6 +138,8 @@ def _dask_cluster(stack: ExitStack, word: str) -> Cluster:
         stack.enter_context(revived(address))
     stack.enter_context(quiet_client())
     try:
+        if isinstance(address, str):
+            check_answer(address, CONNECT_TIMEOUT)
         client = stack.enter_context(Client(address, set_as_default=False, timeout=CONNECT_TIMEOUT))
     except (OSError, ValueError, TypeError, RuntimeError) as error:  # the last two where TLS has no certificates or is required
         keys = ", or set distributed.comm.tls.ca-file, client.key and client.cert of Dask" if word.startswith("tls:") else ""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import pickle
 import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,6 +88,23 @@ class DaskLink(Executor):
             f"the scheduler of cluster {self._word!r} does not answer any more: start it, or another; the same command goes on "
             "from here"
         )
+
+
+def check_answer(address: str, timeout: str) -> None:
+    """Connect to a scheduler and hang up again; raises whatever Dask raises where that cannot be done.
+
+    Done before a client is made: one that cannot connect leaves its thread behind, and whichever thread of this process Python
+    collects it in stands still while it closes.
+    """
+    from distributed.comm import connect
+    from distributed.security import Security
+
+    async def call() -> None:
+        comm = await connect(address, timeout=timeout, **Security().get_connection_args("client"))
+        comm.abort()
+
+    with ThreadPoolExecutor(1) as pool:  # this thread may have a loop of its own
+        pool.submit(lambda: asyncio.run(call())).result()
 
 
 def call_packed(packed: bytes) -> Any:
