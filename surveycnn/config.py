@@ -28,6 +28,9 @@ from surveycnn.sections import Strict, apply_overrides, read_yaml, validate_sect
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
 """Names that become file names: they cannot leave the folder that they are put into."""
 
+MAX_ZEROPOINT = 100.0
+"""Magnitudes; of either sign."""
+
 CORE_STEP_PX = 64
 """Tile cores are multiples of this, so that they divide into Zarr chunks of useful size."""
 
@@ -41,7 +44,7 @@ class ImageConfig(Strict):
     band: Band
     path: str = Field(min_length=1)
     """FITS file, cfitsio style: ``file.fits[1]`` or ``file.fits[SCI]``; .fz, .gz and .bz2 too."""
-    zeropoint: float | None = Field(default=None, ge=-100, le=100)
+    zeropoint: float | None = Field(default=None, ge=-MAX_ZEROPOINT, le=MAX_ZEROPOINT)
     """AB magnitude of one data unit; None reads it from the header."""
     plane: int | None = Field(default=None, ge=0)
     """Plane of a cube, 0-based."""

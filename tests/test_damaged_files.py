@@ -59,6 +59,7 @@ def write_image(path: Path, *cards: tuple[str, str], compressed: bool = False) -
         (("NAXIS", "'x'"), "cannot be read|no FITS file"),
         (("NAXIS1", "2000000000"), "cut short: HDU 0 ends at byte"),
         (("NAXIS1", "0"), "expected lengths of 1 or more"),
+        (("NAXIS", "2147483647"), "NAXIS = 2147483647 in the header at byte 0, expected at most 999"),
     ],
 )
 def test_open_image__odd_header(card: tuple[str, str], message: str, tmp_path: Path) -> None:
@@ -102,6 +103,14 @@ def test_open_image__compressed_file_in_which_no_header_ends(tmp_path: Path) -> 
     for header_only in (True, False):
         with pytest.raises(InputError, match=f"no end of a header in 11 MiB from byte {len(image)}"):
             open_image(str(tmp_path / "a.fits.gz"), header_only=header_only)
+
+
+@pytest.mark.parametrize("wanted", ["", "[1]", "[SCI]", "[SCI,2]"])
+def test_open_image__compressed_file_whose_header_is_damaged(wanted: str, tmp_path: Path) -> None:
+    image = write_image(tmp_path / "a.fits", ("SIMPLE", "=")).read_bytes()
+    (tmp_path / "a.fits.gz").write_bytes(gzip.compress(image))
+    with pytest.raises(InputError, match="it has no HDU that can be read"):
+        open_image(str(tmp_path / "a.fits.gz") + wanted, header_only=True)
 
 
 def test_open_image__more_than_the_disk_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,8 @@ def run_kind(
 
 @contextmanager
 def _folder(parent: Path | None, keep: bool) -> Iterator[str]:
+    if parent is not None:
+        parent.mkdir(parents=True, exist_ok=True)
     place = tempfile.mkdtemp(prefix="surveycnn-fuzz-", dir=parent)
     try:
         yield place

@@ -14,6 +14,8 @@ BLOCK = 2880
 CARD = 80
 MAX_HEADER_BYTES = 4096 * BLOCK
 """Of one header: 147,000 cards."""
+MAX_AXES = 999
+"""That the FITS standard allows."""
 
 _INTEGER = re.compile(rb"(BITPIX|NAXIS\d*|PCOUNT|GCOUNT) *= *([+-]?\d+) *(/|$)")
 _END = re.compile(rb"END(?![A-Z0-9_-])")
@@ -33,7 +35,13 @@ def check_headers(file: str, stream: IO[bytes], n_hdus: int | None = None) -> No
                 f"file {file!r} has no end of a header in {MAX_HEADER_BYTES >> 20} MiB from byte {position}: what is there is no "
                 "HDU: fetch the file again, or cut it off there"
             )
-        size = _data_bytes(cards)
+        n_axes = _integers(cards).get("NAXIS", 0)
+        if n_axes > MAX_AXES:  # astropy would look for each of them
+            raise InputError(
+                f"file {file!r} has NAXIS = {n_axes} in the header at byte {position}, expected at most {MAX_AXES}: correct it, "
+                "or fetch the file again"
+            )
+        size = _data_bytes(_integers(cards))
         if size is None:
             break
         position += -(-len(cards) * CARD // BLOCK) * BLOCK + -(-size // BLOCK) * BLOCK
@@ -55,10 +63,14 @@ def _cards(stream: IO[bytes]) -> list[bytes]:
     return cards
 
 
-def _data_bytes(cards: list[bytes]) -> int | None:
+def _integers(cards: list[bytes]) -> dict[str, int]:
+    """Those cards that say how large the data are."""
+    return {match[1].decode(): int(match[2]) for card in cards if (match := _INTEGER.match(card))}
+
+
+def _data_bytes(found: dict[str, int]) -> int | None:
     """Bytes of the data that a header announces; None where it does not say."""
-    found = {match[1].decode(): int(match[2]) for card in cards if (match := _INTEGER.match(card))}
-    if "BITPIX" not in found or "NAXIS" not in found or not 0 <= found["NAXIS"] < 1000:
+    if "BITPIX" not in found or not 0 <= found.get("NAXIS", -1) <= MAX_AXES:
         return None
     if not found["NAXIS"]:
         return 0

@@ -56,6 +56,9 @@ class FitsImage:
         self.header: fits.Header = self._hdu.header
         self.photometry: dict[str, Any] = {**_photometric(hdus[0].header), **_photometric(self.header)}
         """Cards about units and magnitudes, from the primary header where the image's own has none."""
+        bitpix = self.header.get("BITPIX")
+        self.is_float = not isinstance(bitpix, int) or bitpix < 0
+        """Whether pixels are stored as floating point numbers."""
         self.ny, self.nx = self._hdu.shape[-2:]
         self.tile_rows: int = self._hdu.tile_shape[-2] if isinstance(self._hdu, fits.CompImageHDU) else 1
         """Rows that are decoded together; reading fewer of them costs as much."""
@@ -147,7 +150,19 @@ def _open_hdus(file: str, stream: IO[bytes], **options: Any) -> fits.HDUList:
 
 
 def _hdu_names(hdus: fits.HDUList) -> str:
-    return ", ".join(f"[{i}]{' ' + hdu.name if hdu.name else ''} {_describe(hdu)}" for i, hdu in enumerate(hdus))
+    names = (f"[{i}]{' ' + hdu.name if hdu.name else ''} {_describe(hdu)}" for i, hdu in _readable_hdus(hdus))
+    return ", ".join(names) or "no HDU that can be read"
+
+
+def _readable_hdus(hdus: fits.HDUList) -> Iterator[tuple[int, Any]]:
+    """HDUs with their numbers, up to one whose header is damaged.
+
+    Where the next one begins is not known then, and in a compressed stream astropy would find damaged ones without end.
+    """
+    for index, hdu in enumerate(hdus):
+        if not hasattr(hdu, "fileinfo"):  # astropy's stand-in for what it cannot read
+            return
+        yield index, hdu
 
 
 def _describe(hdu: Any) -> str:
@@ -161,20 +176,26 @@ def _is_image(hdu: Any) -> bool:
 def _find_hdu(path: str, hdus: fits.HDUList, wanted: int | str | None) -> int:
     """Index of the HDU named or numbered `wanted`; of the first image for None."""
     if wanted is None:
-        for index, hdu in enumerate(hdus):
+        for index, hdu in _readable_hdus(hdus):
             if _is_image(hdu):
                 return index
         raise InputError(f"file {path!r} holds no two-dimensional image: it has {_hdu_names(hdus)}")
-    name, _, version = str(wanted).partition(",")
-    key = wanted if isinstance(wanted, int) else (name.strip(), int(version)) if version.strip().isdigit() else wanted
-    try:
-        index = hdus.index_of(key)
-        hdu = hdus[index]
-    except (KeyError, IndexError):
-        raise InputError(f"image {path!r} is not there: no HDU {wanted!r} in the file, it has {_hdu_names(hdus)}") from None
+    index, hdu = next((found for found in _readable_hdus(hdus) if _is_named(*found, wanted)), (0, None))
+    if hdu is None:
+        raise InputError(f"image {path!r} is not there: no HDU {wanted!r} in the file, it has {_hdu_names(hdus)}")
     if not _is_image(hdu):
         raise InputError(f"image {path!r} is no two-dimensional image but {_describe(hdu)}: the file has {_hdu_names(hdus)}")
     return index
+
+
+def _is_named(index: int, hdu: Any, wanted: int | str) -> bool:
+    """Whether an HDU is the one of a number, an EXTNAME, or an EXTNAME and EXTVER such as ``SCI,2``."""
+    if isinstance(wanted, int):
+        return index == wanted
+    name, _, version = wanted.partition(",")
+    if version.strip().isdigit():
+        return bool(hdu.name == name.strip().upper() and hdu.ver == int(version))
+    return bool(hdu.name == wanted.strip().upper())
 
 
 def _check_sizes(path: str, hdu: Any) -> None:

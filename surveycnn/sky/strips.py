@@ -102,7 +102,7 @@ def read_strips(maps: Mapping[str, FitsImage], image: ImageConfig, factor: float
     """
     kind = noise_kind(maps)
     saturation = saturation_level(image, maps["image"])
-    zeros_are_padding = image.nodata is None and kind is None and maps["image"].header.get("BITPIX", -32) < 0
+    zeros_are_padding = image.nodata is None and kind is None and maps["image"].is_float
     rows = {name: _rows(found) for name, found in maps.items()}
     for y0 in range(0, maps["image"].ny, STRIP_PX):
         pixels = next(rows["image"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import astropy.units as u
 import numpy as np
 
+from surveycnn.config import MAX_ZEROPOINT
 from surveycnn.errors import InputError
 
 AB_ZEROPOINT_NJY = 31.4
@@ -46,7 +48,7 @@ def zeropoint_of(
             raise InputError(
                 f"image {path!r} has several zero points ({both}): give `zeropoint`, the AB magnitude of one data unit"
             )
-        return next(iter(found_keys.values()))
+        return _possible(*next(iter(found_keys.items())), path)
     bunit = str(header.get("BUNIT", "")).strip()
     njy = _njy_of_unit(bunit, pixel_scale)
     if njy is None:
@@ -55,11 +57,23 @@ def zeropoint_of(
             f"image {path!r} has no zero point: none of {', '.join(_ZEROPOINT_KEYS)} is in the header and {found}: "
             "give `zeropoint`, the AB magnitude of one data unit"
         )
-    return AB_ZEROPOINT_NJY - 2.5 * float(np.log10(njy))
+    with np.errstate(all="ignore"):  # a unit of nothing is refused like any other
+        return _possible(f"BUNIT {bunit!r}", AB_ZEROPOINT_NJY - 2.5 * float(np.log10(njy)), path)
+
+
+def _possible(source: str, zeropoint: float, path: str) -> float:
+    """`zeropoint`, or InputError where no image can have it."""
+    if not abs(zeropoint) <= MAX_ZEROPOINT:
+        raise InputError(
+            f"image {path!r} has a zero point of {zeropoint:g} mag by {source}, expected one within +-{MAX_ZEROPOINT:g}: give "
+            "`zeropoint`, the AB magnitude of one data unit"
+        )
+    return zeropoint
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+    """Whether a card's value is a number that float64 holds."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < sys.float_info.max
 
 
 def _refuse_other_scales(header: Mapping[str, Any], path: str) -> None:

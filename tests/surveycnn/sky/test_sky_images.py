@@ -215,6 +215,17 @@ def test_zeropoint_of__nothing_usable(header, found):
         zeropoint_of(header, path="r.fits")
 
 
+@pytest.mark.parametrize("header", [{"MAGZP": -2147483648}, {"ZP": 1e30}, {"BUNIT": "1e200 Jy"}])
+def test_zeropoint_of__that_no_image_can_have(header):
+    with pytest.raises(InputError, match=r"image 'r.fits' has a zero point of .* by .*, expected one within \+-100"):
+        zeropoint_of(header, path="r.fits")
+
+
+def test_zeropoint_of__number_of_many_digits_is_none():
+    with pytest.raises(InputError, match="no zero point"):
+        zeropoint_of({"MAGZP": 10**400}, path="r.fits")
+
+
 def test_to_njy__zero_points():
     assert to_njy(31.4) == 1
     assert to_njy(28.9) == pytest.approx(10)
