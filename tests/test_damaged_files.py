@@ -304,7 +304,10 @@ def test_chunk_store__damaged_metadata(name: str, chunks: ChunkStore) -> None:
         store.array("image")
 
 
-@pytest.mark.parametrize("change", [{"seconds": {}}, {"digests": 1}])
+@pytest.mark.parametrize(
+    "change",
+    [{"seconds": {}}, {"sky": float("nan")}, {"digests": 1}, {"digests": {"image": 1}}, {"has_bits": [[1]]}, {"other": 1}],
+)
 def test_band_record__of_other_types(change: dict[str, object], chunks: ChunkStore) -> None:
     chunks.write_record("r", {"seconds": 1.0, "digests": {}} | change)
     with pytest.raises(InputError, match="is damaged"):

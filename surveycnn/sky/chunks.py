@@ -35,8 +35,13 @@ from surveycnn.sky.window import Window
 
 LAYOUT_VERSION = 2
 _ATTRS, _FILES = "surveycnn", "surveycnn.files"
-_NUMBERS = ("seconds", "zeropoint", "saturation", "sky", "rms", "noise_ratio", "n_bad", "bytes")
-"""Keys of a band's record."""
+_RECORD_TYPES: dict[type, tuple[str, ...]] = {
+    float: ("seconds", "zeropoint", "saturation", "sky", "rms", "noise_ratio", "n_bad", "bytes"),
+    bool: ("has_weight", "has_bits"),
+    str: ("band", "path", "sha256", "empty"),
+    dict: ("digests",),
+}
+"""Keys of a band's record by the type of their values, each of which may be missing or None."""
 _MAX_CHUNK_PX = 256
 COMPRESSOR = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
 
@@ -301,15 +306,20 @@ def _description(path: str | Path) -> dict[str, Any] | None:
 
 
 def _checked(record: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A band's record; a TypeError where one of its values, which are also shown and added up, is of another type."""
+    """A band's record; a TypeError where a value, many of which are shown or added up, is of another type."""
     if record is None:
         return None
-    for key in _NUMBERS:
-        value = record.get(key)
-        if not isinstance(value, int | float | None) or (value is not None and not math.isfinite(value)):
-            raise TypeError(f"{key} is {record[key]!r}")
-    if not isinstance(record.get("digests", {}), dict):
+    for kind, keys in _RECORD_TYPES.items():
+        for key in keys:
+            value = record.get(key)
+            fits = isinstance(value, kind) or (kind is float and type(value) is int)
+            if value is not None and not (fits and (kind is not float or math.isfinite(value))):
+                raise TypeError(f"{key} is {value!r}")
+    if not all(isinstance(digest, str) for digest in (record.get("digests") or {}).values()):
         raise TypeError(f"digests are {record['digests']!r}")
+    unknown = set(record).difference(*_RECORD_TYPES.values())
+    if unknown:
+        raise TypeError(f"keys {sorted(unknown)} are unknown")
     return record
 
 
