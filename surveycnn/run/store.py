@@ -199,7 +199,7 @@ class WorkStore:
             if not all(math.isfinite(seconds) for seconds in footer["seconds"].values()):
                 return None
             footer["models"] = {task: ModelPart(**part) for task, part in footer.get("models", {}).items()}
-            footer["empty_windows"] = [tuple(window) for window in footer["empty_windows"]]
+            footer["empty_windows"] = [_window(*window) for window in footer["empty_windows"]]
             return unit_id, TileRecord(**footer | {"n_rows": metadata.num_rows})
         except (OSError, AttributeError, KeyError, TypeError, ValueError, pa.ArrowInvalid):
             return None
@@ -215,3 +215,11 @@ class WorkStore:
         if not isinstance(record, dict) or record.get("state") not in ("failed", "quarantined"):
             return None
         return record if isinstance(record.get("reason"), str) else None
+
+
+def _window(y0: int, y1: int, x0: int, x1: int) -> tuple[int, int, int, int]:
+    """A window of a record; TypeError where it is none."""
+    window = y0, y1, x0, x1
+    if not all(type(bound) is int for bound in window):
+        raise TypeError(f"{window} is no window")
+    return window

@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from zarr.storage import LocalStore
 from surveycnn.config import CORE_STEP_PX
 from surveycnn.errors import ConfigError, InputError, ResumeError, UserError
 from surveycnn.sky.background import MESH_PX, evaluate_mesh, mesh_shape
+from surveycnn.sky.chunk_records import check_description, check_record
 from surveycnn.sky.row_blocks import row_blocks
 from surveycnn.sky.shards import band_folders, count_files, remove_partials, sync_band
 from surveycnn.sky.strips import MASKED, SATURATED
@@ -35,13 +35,6 @@ from surveycnn.sky.window import Window
 
 LAYOUT_VERSION = 2
 _ATTRS, _FILES = "surveycnn", "surveycnn.files"
-_RECORD_TYPES: dict[type, tuple[str, ...]] = {
-    float: ("seconds", "zeropoint", "saturation", "sky", "rms", "noise_ratio", "n_bad", "bytes"),
-    bool: ("has_weight", "has_bits"),
-    str: ("band", "path", "sha256", "empty"),
-    dict: ("digests",),
-}
-"""Keys of a band's record by the type of their values, each of which may be missing or None."""
 _MAX_CHUNK_PX = 256
 COMPRESSOR = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
 
@@ -64,6 +57,7 @@ class ChunkStore:
         found = _own_attrs(group)
         if found is None or found.get("layout") != LAYOUT_VERSION:
             raise InputError(f"{path!r} is no complete chunk store of layout {LAYOUT_VERSION}: run the ingest again with --fresh")
+        check_description(found)
         self.attrs: dict[str, Any] = found["attrs"]
         """What the caller of :meth:`create` had to say."""
         self.mosaic: str = found["mosaic"]
@@ -161,7 +155,10 @@ class ChunkStore:
         with _undamaged(self.path):
             if key not in self._group:
                 return None
-            return _checked(_own_attrs(self._group[key]))
+            record = _own_attrs(self._group[key])
+            if record is not None:
+                check_record(record)
+            return record
 
     def finished_bands(self) -> tuple[str, ...]:
         """Bands whose pixels and meshes are complete; not those of which files are missing or cut since."""
@@ -303,24 +300,6 @@ def _description(path: str | Path) -> dict[str, Any] | None:
         return _own_attrs(group)
     except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return None
-
-
-def _checked(record: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A band's record; a TypeError where a value, many of which are shown or added up, is of another type."""
-    if record is None:
-        return None
-    for kind, keys in _RECORD_TYPES.items():
-        for key in keys:
-            value = record.get(key)
-            fits = isinstance(value, kind) or (kind is float and type(value) is int)
-            if value is not None and not (fits and (kind is not float or math.isfinite(value))):
-                raise TypeError(f"{key} is {value!r}")
-    if not all(isinstance(digest, str) for digest in (record.get("digests") or {}).values()):
-        raise TypeError(f"digests are {record['digests']!r}")
-    unknown = set(record).difference(*_RECORD_TYPES.values())
-    if unknown:
-        raise TypeError(f"keys {sorted(unknown)} are unknown")
-    return record
 
 
 def _own_attrs(node: zarr.Group | zarr.Array) -> dict[str, Any] | None:
