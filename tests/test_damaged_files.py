@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import gzip
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
+from types import NoneType
 
 import h5py
 import numpy as np
@@ -14,14 +18,17 @@ import pyarrow as pa
 import pytest
 import zarr
 from astropy.io import fits
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small_sky import small_wcs
 
 from benchmarks.fuzz.catalog_files import write_catalog
 from surveycnn.catalogs.expression import MAX_LENGTH, parse_condition
 from surveycnn.catalogs.query import open_catalog
 from surveycnn.catalogs.verify import verify_catalog
-from surveycnn.config import load_config
+from surveycnn.config import ImageConfig, MosaicConfig, load_config
 from surveycnn.errors import CatalogError, ConfigError, InputError, ResumeError
+from surveycnn.run.inputs import inspect_mosaic
 from surveycnn.run.resume import planned_config
 from surveycnn.run.store import WorkStore
 from surveycnn.sections import load_yaml
@@ -65,6 +72,29 @@ def write_image(path: Path, *cards: tuple[str, str], compressed: bool = False) -
 def test_open_image__odd_header(card: tuple[str, str], message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         open_image(str(write_image(tmp_path / "a.fits", card)))
+
+
+CARDS = "SIMPLE BITPIX NAXIS NAXIS1 NAXIS2 CRPIX1 CDELT1 CTYPE1 CUNIT2 BSCALE BLANK MAGZP END".split()
+PLAIN = (dict, list, set, str, bytes, int, float, bool, datetime.date, NoneType)
+VALUES = st.text("0123456789+-.eE'T =/", max_size=20) | (st.integers() | st.floats()).map(str)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(CARDS), VALUES), min_size=1, max_size=3), st.booleans())
+def test_inspect_mosaic__any_cards(cards: list[tuple[str, str]], compressed: bool) -> None:
+    """A header with cards of any value describes a mosaic, or is refused with a message."""
+    with tempfile.TemporaryDirectory() as folder:
+        image = write_image(Path(folder) / "a.fits", *((key, value[:20]) for key, value in cards), compressed=compressed)
+        with contextlib.suppress(InputError):
+            found = inspect_mosaic(MosaicConfig(id="m", images=[ImageConfig(band="r", path=str(image), zeropoint=27.0)]))
+            assert found.ny > 0 and found.nx > 0 and found.pixel_scale > 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=60) | st.text("[]{}:,-&*!#|>'\"? \nab1.e", max_size=80))
+def test_load_yaml__any_text(text: str) -> None:
+    with contextlib.suppress(ConfigError):
+        assert isinstance(load_yaml(text, "x"), PLAIN)
 
 
 @pytest.mark.parametrize(
