@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from surveycnn.config import SurveyConfig, load_config
-from surveycnn.errors import ConfigError
+from surveycnn.errors import ConfigError, printable
 from surveycnn.run.process import tune_process
 from surveycnn.sections import Strict, apply_overrides, read_yaml, validate_section
 
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     tune_process()  # this process may be the one that runs the tiles
     ways = {"fresh": arguments.fresh} | ({"update": True} if arguments.update else {})
     result = (_run_plain if arguments.no_prefect else _run_engine)(entry, config, ways)
-    print(result.summary() if hasattr(result, "summary") else _summary(result))
+    print(printable(result.summary() if hasattr(result, "summary") else _summary(result)))
     return 0 if getattr(result, "is_complete", True) else 3
 
 

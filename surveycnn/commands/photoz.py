@@ -15,7 +15,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from surveycnn.catalogs.columns import photoz_columns
-from surveycnn.errors import InputError, ModelError
+from surveycnn.errors import InputError, ModelError, printable
 from surveycnn.models.card import findings_text
 from surveycnn.paths import split_path
 from surveycnn.photoz.card import FitSettings, TableCard, check_name, read_table_card
@@ -52,7 +52,7 @@ def fit(arguments: argparse.Namespace) -> int:
         card = fit_photoz(photometry, redshift, folder, settings=settings, columns=columns, log=_log, **_given(arguments, "name"))
     except OSError as error:
         raise InputError(f"cannot write the model to {str(folder)!r} ({error.strerror or error}): give another folder") from error
-    print(_summary(card, folder))
+    print(printable(_summary(card, folder)))
     return 0
 
 
@@ -89,7 +89,7 @@ def _settings(arguments: argparse.Namespace) -> FitSettings:
 
 
 def _log(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def _mapped_columns(bands: list[str], arguments: argparse.Namespace) -> dict[str, str]:
