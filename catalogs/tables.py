@@ -99,7 +99,7 @@ def astropy_to_arrow(table: Table) -> pa.Table:
 
 def field_attrs(field: pa.Field) -> dict[str, str]:
     """Metadata of an Arrow field as text; empty without any."""
-    return {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+    return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in (field.metadata or {}).items()}
 
 
 def numpy_to_arrow(values: np.ndarray) -> pa.Array:

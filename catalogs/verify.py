@@ -6,6 +6,7 @@ Recomputing tiles, the other half of ``surveycnn verify``, belongs to the run.
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def _check_provenance(folder: Path) -> tuple[list[str], int | None]:
         return [f"{PROVENANCE} is missing"], None
     try:
         record = json.loads(path.read_text())["catalog"]
-        expected, n_rows = record["files"], record["rows"]
+        expected, n_rows = dict(record["files"]), operator.index(record["rows"])
     except (ValueError, KeyError, TypeError):
         return [f"{PROVENANCE} cannot be read as the record of a catalog"], None
     found = file_digests(folder)

@@ -25,7 +25,9 @@ from small_sky import small_wcs
 from benchmarks.fuzz.catalog_files import write_catalog
 from surveycnn.catalogs.expression import MAX_LENGTH, parse_condition
 from surveycnn.catalogs.query import open_catalog
+from surveycnn.catalogs.tables import field_attrs
 from surveycnn.catalogs.verify import verify_catalog
+from surveycnn.cli import main
 from surveycnn.config import ImageConfig, MosaicConfig, load_config
 from surveycnn.errors import CatalogError, ConfigError, InputError, ResumeError
 from surveycnn.run.inputs import inspect_mosaic
@@ -233,6 +235,25 @@ def test_catalog__damaged_record(name: str, key: str, catalog: Path) -> None:
     (catalog / name).write_bytes(b"\x00\xff")
     with pytest.raises(CatalogError, match=f"{name}.* cannot be read"):
         getattr(open_catalog(catalog), key)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"catalog": {"files": 1.5, "rows": 3}},
+        {"config": {"work_dir": False}, "run_digest": "x"},
+        {"models": {"m": {"reference": "lens", "sha256": 3}}},
+    ],
+)
+def test_verify__provenance_of_other_types(change: dict[str, object], catalog: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = catalog / "provenance.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert main(["verify", str(catalog)]) == 2
+    assert "provenance.json" in capsys.readouterr().err
+
+
+def test_field_attrs__damaged_text() -> None:
+    assert field_attrs(pa.field("a", pa.int8(), metadata={b"unit": b"\xe5"})) == {"unit": "\ufffd"}
 
 
 def _only_zarr(catalog: Path) -> Path:

@@ -152,9 +152,10 @@ def _change(rng: Random, path: Path, place: Path) -> None:
     elif way < 0.7 and file.suffix in (".json", ".zarray", ".zgroup", ".zattrs", "") and file.read_bytes()[:1] == b"{":
         try:
             tree = _with_codec(rng, mutated_tree(rng, json.loads(file.read_text()), PIECES))
-        except ValueError:  # changed before
-            tree = {}
-        file.write_text(json.dumps(tree, default=str, skipkeys=True))
+            text = json.dumps(tree, default=str, skipkeys=True)
+        except ValueError:  # changed before, or a piece was put into itself
+            text = "{}"
+        file.write_text(text)
     else:
         file.write_bytes(mutated_bytes(rng, file.read_bytes(), TOKENS, [rng.choice(files).read_bytes()]))
 

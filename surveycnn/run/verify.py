@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xarray as xr
 
+from surveycnn.catalogs.reading import reading
 from surveycnn.catalogs.source import PROVENANCE
 from surveycnn.catalogs.tables import arrow_to_dataset
 from surveycnn.errors import CatalogError, ModelError
@@ -40,16 +42,17 @@ def recompute_tiles(catalog: str | Path, n_tiles: int, seed: int = 0) -> list[st
     provenance = read_json(Path(catalog) / PROVENANCE)
     if provenance is None:
         raise CatalogError(f"{str(catalog)!r} has no provenance.json: it is not the output of a run")
-    store = WorkStore(Path(provenance["config"]["work_dir"]))
+    with reading(Path(catalog) / PROVENANCE):
+        store, digest = WorkStore(Path(provenance["config"]["work_dir"])), str(provenance["run_digest"])
     if not store.plan_path.exists():
         raise CatalogError(f"the work directory {str(store.root)!r} of this catalog is gone: its tiles cannot be computed again")
     plan, record = make_plan(planned_config(store)), store.read_plan() or {}
-    if record.get("digest") == provenance["run_digest"] != plan.digest:
+    if record.get("digest") == digest != plan.digest:
         raise CatalogError(
             f"inputs or models have changed since this catalog was made ({changes_since(record, plan)}): its tiles cannot be "
             "computed again: bring back what was there, or run the survey anew"
         )
-    if plan.digest != provenance["run_digest"]:
+    if plan.digest != digest:
         raise CatalogError(f"the work directory {str(store.root)!r} now belongs to another run: its tiles cannot be compared")
     done = [(m, u) for m in plan.mosaics for u in plan.units(m) if store.tile_record(u.tile, u.unit_id) is not None]
     drawn = random.Random(seed).sample(done, min(n_tiles, len(done)))
@@ -60,16 +63,19 @@ def recompute_tiles(catalog: str | Path, n_tiles: int, seed: int = 0) -> list[st
 def check_models(catalog: str | Path) -> list[str]:
     """Findings of the model packages at hand that are not those of the catalog; those that are not at hand are left out."""
     findings = []
-    for name, record in ((read_json(Path(catalog) / PROVENANCE) or {}).get("models") or {}).items():
+    with reading(Path(catalog) / PROVENANCE):
+        records = ((read_json(Path(catalog) / PROVENANCE) or {}).get("models") or {}).items()
+        used = [(name, str(record["reference"]), dict(record["sha256"]), record.get("digest")) for name, record in records]
+    for name, reference, digests, of_card in used:
         try:
-            card, folder = find_card(record["reference"]), package_folder(record["reference"])
+            card, folder = find_card(reference), package_folder(reference)
         except ModelError:
             continue
-        for file, digest in sorted(record["sha256"].items()):
+        for file, digest in sorted(digests.items()):
             found = file_sha256(str(folder / file)) if (folder / file).is_file() else None
             if found != digest:
                 findings.append(f"model {name!r}: {file} {_is_not(found, digest)}")
-        if card.digest != record.get("digest", card.digest):
+        if of_card not in (None, card.digest):
             findings.append(f"model {name!r}: its card is another one than the catalog was made with")
     return findings
 
@@ -79,7 +85,8 @@ def check_tile_rows(catalog: str | Path) -> list[str]:
     provenance = read_json(Path(catalog) / PROVENANCE) or {}
     if not {"config", "catalog", "run_digest"} <= provenance.keys():
         return []
-    store = WorkStore(Path(provenance["config"]["work_dir"]))
+    with reading(Path(catalog) / PROVENANCE):
+        store, n_published = WorkStore(Path(provenance["config"]["work_dir"])), operator.index(provenance["catalog"]["rows"])
     if (store.read_plan() or {}).get("digest") != provenance["run_digest"]:
         return []
     findings, n_rows = [], 0
@@ -88,8 +95,7 @@ def check_tile_rows(catalog: str | Path) -> list[str]:
             n_rows += pq.read_metadata(path).num_rows
         except (OSError, pa.ArrowException):
             findings.append(f"tile file {str(path)!r} is damaged: run the survey again, which computes it anew")
-    if not findings and n_rows != provenance["catalog"]["rows"]:
-        n_published = provenance["catalog"]["rows"]
+    if not findings and n_rows != n_published:
         findings.append(
             f"the tile files in {str(store.root)!r} hold {n_rows} rows, the catalog {n_published}: run the survey again"
         )
@@ -98,16 +104,17 @@ def check_tile_rows(catalog: str | Path) -> list[str]:
 
 def check_inputs(provenance: dict[str, Any], mosaic: str) -> Iterator[str]:
     """Findings of the local files of a mosaic; what has been removed or is remote is left out."""
-    images = next(entry["images"] for entry in provenance["config"]["mosaics"] if entry["id"] == mosaic)
-    for image in images:
-        digests = ((provenance["inputs"][mosaic].get(image["band"])) or {}).get("digests", {})
-        for kind, digest in digests.items():
-            file = split_path(image["path" if kind == "image" else kind])[0]
-            if file_stamp(file) is None:
-                continue
-            found = file_sha256(file)
-            if found != digest:
-                yield f"mosaic {mosaic!r}: file {file!r} {_is_not(found, digest)}"
+    with reading(Path(PROVENANCE)):
+        images = next(entry["images"] for entry in provenance["config"]["mosaics"] if entry["id"] == mosaic)
+        files = [
+            (split_path(image["path" if kind == "image" else kind])[0], str(digest))
+            for image in images
+            for kind, digest in ((provenance["inputs"][mosaic].get(image["band"])) or {}).get("digests", {}).items()
+        ]
+    for file, digest in files:
+        found = None if file_stamp(file) is None else file_sha256(file)
+        if found not in (None, digest):
+            yield f"mosaic {mosaic!r}: file {file!r} {_is_not(found, digest)}"
 
 
 def _is_not(found: str | None, digest: str) -> str:
