@@ -138,7 +138,7 @@ def read_settled(out_dir: Path, read: Callable[[], T]) -> T:
         before = _identity(out_dir)
         try:
             result = read()
-        except Exception:
+        except Exception:  # of any kind, where files go while they are read; raised where none has gone
             if _identity(out_dir) == before:
                 raise
             continue

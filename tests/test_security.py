@@ -28,7 +28,7 @@ EXCEPTIONS = {
     "surveycnn/run/dask_link.py: import distributed.protocol.pickle": "the same",
     "surveycnn/models/card_file.py: yaml.load": "with a loader that is PyYAML's safe one, less its anchors",
     "surveycnn/sections.py: yaml.load": "with PyYAML's safe loader in C",
-    "benchmarks/fuzz/packages.py: allow_pickle=True": "writes a golden file with pickles, which must be refused",
+    "benchmarks/fuzz/package_contents.py: allow_pickle=True": "writes a golden file with pickles, which must be refused",
 }
 """What of this our sources do after all, and why."""
 

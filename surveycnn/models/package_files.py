@@ -28,7 +28,7 @@ _MAX_BYTES = 1 << 30
 """Of a file, and of what it unpacks to."""
 _MAX_RATIO = 100
 """A zip entry that unpacks to more than this many times its size is a bomb, not a network."""
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError)
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError)
 """What Python's zipfile raises on bytes that are none."""
 
 
@@ -114,7 +114,7 @@ def _zip_entries(name: str, content: bytes, allowed: set[str]) -> dict[str, byte
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             _check_entries(name, archive.infolist(), len(content), allowed)
             return {info.filename: archive.read(info) for info in archive.infolist()}
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         raise ModelError(f"{name}: not a zip file: {error}") from error
 
 
