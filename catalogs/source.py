@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from surveycnn.catalogs import formats
 from surveycnn.catalogs.columns import HEALPIX_COLUMN
+from surveycnn.catalogs.file_source import FileSource
 from surveycnn.catalogs.healpix import pixel_range
 from surveycnn.catalogs.reading import reading
 from surveycnn.catalogs.regions import Region
@@ -118,26 +119,6 @@ def _row_filter(ranges: list[tuple[int, int]], region: Region) -> pc.Expression:
     for start, stop in ranges:
         condition = condition | ((index >= start) & (index < stop))
     return condition & (pc.field("dec") >= dec_min) & (pc.field("dec") <= dec_max)
-
-
-class FileSource:
-    """Rows of a Zarr store or FITS table of ours, whose columns are read whole."""
-
-    def __init__(self, path: Path):
-        self._path = path
-        self._read = formats.read_zarr if path.suffix == ".zarr" else formats.read_fits
-        with reading(path):
-            self.schema = formats.schema_of(path)
-
-    def count(self) -> int:
-        with reading(self._path):
-            return formats.count(self._path)
-
-    def scan(self, columns: Sequence[str], region: Region | None) -> Iterator[pa.Table]:
-        # a table without columns would forget how many rows it has
-        with reading(self._path):
-            table = self._read(self._path, list(columns) or self.schema.names[:1])
-        yield table
 
 
 class TableSource:
