@@ -12,7 +12,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -22,7 +21,6 @@ from surveycnn.errors import CatalogError
 
 if TYPE_CHECKING:
     import lsdb
-    import qp
 
     from surveycnn.catalogs.query import Catalog
 
@@ -83,29 +81,6 @@ _WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
     ".vot": lambda table, path: arrow_to_astropy(table).write(path, format="votable"),
     ".zarr": write_zarr,
 }
-
-
-def to_qp(catalog: Catalog) -> qp.Ensemble:
-    """Ensemble of Gaussian mixtures of the rows that have one; source_id, ra and dec go along as ancillary data."""
-    mixture = ["pz_weight", "pz_mean", "pz_sigma"]
-    missing = [name for name in mixture if name not in catalog.published_columns]
-    if missing:
-        raise CatalogError(f"catalog {catalog.name!r} has no columns {missing}: a photo-z model did not run")
-    try:
-        import qp
-    except ImportError:
-        raise CatalogError("qp is not installed: pip install 'surveycnn[qp]'") from None
-    table = catalog.select(["source_id", "ra", "dec", *mixture]).to_arrow()
-    columns = {name: arrow_to_numpy(table[name]) for name in table.column_names}
-    known = np.all([np.isfinite(columns[name]).all(axis=1) for name in mixture], axis=0)
-    known &= (
-        (columns["pz_sigma"] > 0).all(axis=1) & (columns["pz_weight"] >= 0).all(axis=1) & (columns["pz_weight"] > 0).any(axis=1)
-    )
-    if not known.any():
-        raise CatalogError(f"none of the {table.num_rows} rows has a redshift PDF: select others")
-    weights, means, stds = (columns[name][known].astype(np.float64) for name in mixture)
-    ancil = {name: columns[name][known] for name in ("source_id", "ra", "dec")}
-    return qp.Ensemble(qp.mixmod, data={"weights": weights, "means": means, "stds": stds}, ancil=ancil)
 
 
 def to_lsdb(catalog: Catalog) -> lsdb.Catalog:

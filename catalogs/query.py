@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     import xarray as xr
     from astropy.table import Table
     from mocpy import MOC
+    from numpy.typing import ArrayLike
+
+    from surveycnn.catalogs.redshifts import RedshiftDistribution
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,9 @@ class Catalog:
 
     def to_qp(self) -> qp.Ensemble:
         """qp ensemble of the redshift PDFs (Gaussian mixtures); rows without a PDF are left out, source_id tells which remain."""
-        return export.to_qp(self)
+        from surveycnn.catalogs import redshifts
+
+        return redshifts.to_qp(self)
 
     def to_lsdb(self) -> lsdb.Catalog:
         """lsdb catalog of the rows: the HATS collection itself where nothing is selected, else the result in memory."""
@@ -222,6 +227,32 @@ class Catalog:
             best = _apply(part if best is None else pa.concat_tables([best, part]), streamed[-1:])
         if best is not None:
             yield _apply(best, rest).select(list(columns))
+
+    # -- photometric redshifts ---------------------------------------------------------------------------------------------
+
+    def redshift_pdf(self, z: ArrayLike) -> np.ndarray:
+        """Densities (row, z) of the redshift PDFs at the redshifts `z`, NaN without a PDF; 8 bytes each."""
+        from surveycnn.catalogs import redshifts
+
+        return redshifts.pdf_of(self, z)
+
+    def redshift_quantiles(self, q: ArrayLike) -> np.ndarray:
+        """Redshifts (row, q) below which the fractions `q` of the PDFs lie: 0.5 is `z_phot`, 0.16 and 0.84 are its limits."""
+        from surveycnn.catalogs import redshifts
+
+        return redshifts.quantiles_of(self, q)
+
+    def draw_redshifts(self, n_draws: int = 1, seed: int = 0) -> np.ndarray:
+        """Redshifts (row, draw) drawn from the PDFs: a source's are the same in every selection and order of the rows."""
+        from surveycnn.catalogs import redshifts
+
+        return redshifts.draws_of(self, n_draws, seed)
+
+    def n_of_z(self, edges: ArrayLike, weights: str | ArrayLike | None = None) -> RedshiftDistribution:
+        """n(z) in bins between `edges`: the PDFs summed, each row counting 1, or a column's value, or one of an array."""
+        from surveycnn.catalogs import redshifts
+
+        return redshifts.n_of_z(self, edges, weights)
 
     # -- shown -------------------------------------------------------------------------------------------------------------
 
