@@ -132,7 +132,7 @@ class RedshiftDistribution:
     def __repr__(self) -> str:
         missing = f", {self.n_without:,} of them without a PDF" if self.n_without else ""
         lines = [f"<n(z) of {self.n_rows:,} rows{missing}>"]
-        bins = zip(self.edges, self.edges[1:], self.count, self.error, strict=True)
+        bins = zip(self.edges[:-1], self.edges[1:], self.count, self.error, strict=True)
         lines += [f"  {low:7.4g} to {high:7.4g}  {count:10.2f} +- {error:.2f}" for low, high, count, error in bins]
         return "\n".join([*lines, f"  below {self.below:.2f}, above {self.above:.2f}"])
 
@@ -189,12 +189,11 @@ def n_of_z(catalog: Catalog, edges: ArrayLike, weights: str | ArrayLike | None =
 def to_qp(catalog: Catalog) -> qp.Ensemble:
     """Ensemble of Gaussian mixtures of the rows that have one; source_id, ra and dec go along as ancillary data."""
     names = ("source_id", "ra", "dec")
-    parts = list(_scan(catalog, *names))
     try:
         import qp
     except ImportError:
         raise CatalogError("qp is not installed: pip install 'surveycnn[qp]'") from None
-    found = [(known_gaussians(*gaussians), others) for gaussians, others in parts]
+    found = [(known_gaussians(*gaussians), others) for gaussians, others in _scan(catalog, *names)]
     if not any(known.any() for (known, _), _ in found):
         n_rows = sum(len(known) for (known, _), _ in found)
         raise CatalogError(f"none of the {n_rows} rows has a redshift PDF: select others")
