@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,9 @@ SAFE_CODECS = frozenset(
 MAX_VALUES = 1 << 36
 """Values of a Zarr array: beyond any catalog; an array may declare more than there is memory for, and store nothing."""
 
+MAX_PROPERTIES = 1 << 20
+"""Bytes of a properties file, which has some dozens of lines."""
+
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
@@ -31,6 +35,30 @@ def reading(path: Path) -> Iterator[None]:
             f"{str(path)!r} cannot be read ({type(error).__name__}: {error}): it is damaged, or not as surveycnn writes it: "
             "fetch it again, or publish the catalog again with `surveycnn run-flow publish`"
         ) from error
+
+
+def read_properties(path: Path) -> dict[str, str]:
+    """Entries ``name=value`` of a Java properties file, such as those of HATS."""
+    with reading(path), path.open("rb") as stream:
+        text = stream.read(MAX_PROPERTIES + 1).decode("utf-8")
+        if len(text) > MAX_PROPERTIES:
+            raise ValueError(f"more than {MAX_PROPERTIES} bytes")
+    entries = {}
+    for line in map(str.strip, re.sub(r"\\\r?\n[ \t]*", "", text).splitlines()):
+        match = re.match(r"((?:\\.|[^\\=:\s])+)\s*[=:\s]\s*(.*)", line)
+        if match is not None and line[0] not in "#!":
+            name, value = (re.sub(r"\\(.)", r"\1", part) for part in match.groups())
+            entries[name] = value
+    return entries
+
+
+def inner_folder(folder: Path, name: str) -> Path:
+    """Folder of that name inside of `folder`; names that lead out of it are not followed."""
+    if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
+        raise CatalogError(
+            f"{str(folder)!r} names the folder {name[:200]!r}, which is not inside of it: it is damaged, or not opened"
+        )
+    return folder / name
 
 
 def check_zarr(path: Path) -> None:

@@ -5,31 +5,37 @@ A source gives its columns without reading rows, and its rows in the order of th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 
 from surveycnn.catalogs import formats
-from surveycnn.catalogs.columns import HEALPIX_COLUMN
 from surveycnn.catalogs.file_source import FileSource
-from surveycnn.catalogs.healpix import pixel_range
-from surveycnn.catalogs.reading import reading
+from surveycnn.catalogs.hats_source import HATS_MAIN as HATS_MAIN
+from surveycnn.catalogs.hats_source import HatsSource, is_hats
+from surveycnn.catalogs.hats_source import hats_partitions as hats_partitions
+from surveycnn.catalogs.limits import Limits, Sky
+from surveycnn.catalogs.parquet_piece import Group
 from surveycnn.catalogs.regions import Region
 from surveycnn.errors import CatalogError
 
 HATS, ZARR, FITS = "hats", "catalog.zarr", "catalog.fits"
 COVERAGE, PROVENANCE, REPORT = "coverage.fits", "provenance.json", "report.html"
-HATS_MAIN = "sources"
-"""Folder of the rows inside the HATS collection."""
+HATS_ID_INDEX = "sources_id_index"
+"""Folder of the index of source_id inside the HATS collection."""
 
-_PARTITION = re.compile(r".*/Norder=(\d+)/Dir=\d+/Npix=(\d+)\.parquet")
+
+class Piece(Protocol):
+    """Rows that stand together in a catalog, such as those of a file; goes to other machines as it is."""
+
+    def groups(self, limits: Limits) -> list[Group]:
+        """Groups of rows, in order, that may hold rows within `limits`."""
+
+    def read(self, columns: Sequence[str], groups: Sequence[Group]) -> pa.Table:
+        """Columns, at least one, of all rows of some groups."""
 
 
 class Source(Protocol):
@@ -46,79 +52,31 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Partition:
-    """A Parquet file of the HATS collection and the half-open range of order-29 indices of its pixel."""
+class ScannedPiece:
+    """All rows of a source that is read whole, as one group."""
 
-    path: Path
-    start: int
-    stop: int
+    source: Source
+    region: Region | None
 
+    def groups(self, limits: Limits) -> list[Group]:
+        return [Group(0, 0, 0)]
 
-def hats_partitions(hats_dir: Path) -> list[Partition]:
-    """Partitions of a collection in the order of the rows."""
-    found = []
-    for path in (hats_dir / HATS_MAIN / "dataset").glob("Norder=*/Dir=*/Npix=*.parquet"):
-        match = _PARTITION.fullmatch(path.as_posix())
-        if match is not None:
-            found.append(Partition(path, *pixel_range(int(match[1]), int(match[2]))))
-    return sorted(found, key=lambda partition: partition.start)
+    def read(self, columns: Sequence[str], groups: Sequence[Group]) -> pa.Table:
+        tables = list(self.source.scan(columns, self.region))
+        fields = pa.schema([self.source.schema.field(name) for name in columns])
+        return pa.concat_tables(tables) if tables else fields.empty_table()
 
 
-class HatsSource:
-    """Rows of a HATS collection."""
-
-    def __init__(self, hats_dir: Path):
-        self.hats_dir = hats_dir
-        self._schema_path = hats_dir / HATS_MAIN / "dataset" / "_common_metadata"
-        with reading(self._schema_path):
-            self._partitions = hats_partitions(hats_dir)
-            self._stored, self._identity = pq.read_schema(self._schema_path), _identity(self._schema_path)
-        self.schema = pa.schema([field for field in self._stored if field.name != HEALPIX_COLUMN])
-
-    def count(self) -> int:
-        with reading(self.hats_dir):
-            return sum(pq.read_metadata(partition.path).num_rows for partition in self._partitions)
-
-    def scan(self, columns: Sequence[str], region: Region | None) -> Iterator[pa.Table]:
-        ranges = region.healpix_ranges() if region is not None else []
-        for partition in self._partitions:
-            condition = None
-            if region is not None:
-                inside = [(start, stop) for start, stop in ranges if start < partition.stop and stop > partition.start]
-                if not inside:
-                    continue
-                condition = _row_filter(inside, region)
-            with reading(partition.path):
-                try:
-                    file = pads.dataset(str(partition.path), schema=self._stored, format="parquet")
-                    rows = file.to_table(columns=list(columns), filter=condition)
-                    rows.validate(full=True)
-                finally:  # the reason of a file that is gone, too
-                    self._check_same()
-            yield rows
-
-    def _check_same(self) -> None:
-        """Raise CatalogError where another catalog has taken the place of the one that was opened: its partitions are others."""
-        if _identity(self._schema_path) != self._identity:
-            raise CatalogError(f"the catalog in {str(self.hats_dir.parent)!r} has been published anew: open it again")
+def pieces_of(source: Source, limits: Limits) -> Iterator[Piece]:
+    """Pieces of a source, in order, that may hold rows within `limits`."""
+    if isinstance(source, HatsSource):
+        return source.pieces(limits)
+    return iter([ScannedPiece(source, next(iter(limits.regions), None))])
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a file from a later one of the same name; None where it is gone."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
-
-
-def _row_filter(ranges: list[tuple[int, int]], region: Region) -> pc.Expression:
-    """Filter from which Parquet's statistics tell the row groups that need not be read."""
-    index, (dec_min, dec_max) = pc.field(HEALPIX_COLUMN), region.dec_limits()
-    condition = pc.scalar(False)
-    for start, stop in ranges:
-        condition = condition | ((index >= start) & (index < stop))
-    return condition & (pc.field("dec") >= dec_min) & (pc.field("dec") <= dec_max)
+def sky_of(source: Source) -> Sky:
+    """Which columns of a source hold positions."""
+    return source.sky if isinstance(source, HatsSource) else Sky()
 
 
 class TableSource:
@@ -143,8 +101,9 @@ def open_source(folder: Path) -> Source:
     CatalogError
         Where there is none of them.
     """
-    if (folder / HATS / HATS_MAIN / "dataset" / "_common_metadata").is_file():
-        return HatsSource(folder / HATS)
+    for place in (folder / HATS, folder):
+        if is_hats(place):
+            return HatsSource(place)
     for name in (ZARR, FITS):
         if (folder / name).exists():
             return FileSource(folder / name)
@@ -159,7 +118,7 @@ def count_rows(folder: Path) -> dict[str, int]:
     """Rows of each format in a catalog folder, from the files themselves; formats that are not there are left out."""
     counts = {}
     if (folder / HATS).is_dir():
-        counts["hats"] = HatsSource(folder / HATS).count()
+        counts["hats"] = HatsSource(folder / HATS).count_stored()
     counts |= {name: formats.count(folder / path) for name, path in (("zarr", ZARR), ("fits", FITS)) if (folder / path).exists()}
     return counts
 
