@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 
 from surveycnn.catalogs.columns import HEALPIX_COLUMN
 from surveycnn.catalogs.healpix import ORDER, pixel_range
+from surveycnn.catalogs.ids import COLUMN, Ids, pixels_of
 from surveycnn.catalogs.limits import Limits, Sky
-from surveycnn.catalogs.parquet_piece import Anchor, Group, ParquetPiece
+from surveycnn.catalogs.parquet_piece import Anchor, ParquetPiece, batches
 from surveycnn.catalogs.reading import inner_folder, read_properties, reading
 from surveycnn.catalogs.regions import Region
 from surveycnn.errors import CatalogError
@@ -21,8 +22,6 @@ COLLECTION, CATALOG = "collection.properties", ("hats.properties", "properties")
 """Files by which a collection and a catalog are known."""
 HATS_MAIN = "sources"
 """Folder of the rows inside our collections."""
-BATCH_ROWS = 1 << 16
-"""Rows that are read at once, where row groups are smaller."""
 
 _PIXEL = re.compile(r"Norder=(\d+)/Dir=\d+/Npix=(\d+)(?:\.parquet|/[^/]+\.parquet)")
 
@@ -80,27 +79,29 @@ class HatsSource:
 
     def pieces(self, limits: Limits) -> Iterator[ParquetPiece]:
         """Files, in order, whose pixels meet the regions; none is opened."""
-        return (piece for piece in self.partitions if limits.meet_indices(piece.first, piece.last))
+        known = [self._with_ids(condition) for condition in limits.conditions if isinstance(condition, Ids)]
+        return (
+            piece
+            for piece in self.partitions
+            if limits.meet_indices(piece.first, piece.last)
+            and all(found is None or (piece.first, piece.last) in found for found in known)
+        )
+
+    def _with_ids(self, ids: Ids) -> set[tuple[int, int]] | None:
+        """First and last index of the pixels that have rows with some ids; None where no index tells."""
+        words = self._collection.get("all_indexes", "").split()
+        name = dict(zip(words[::2], words[1::2], strict=False)).get(COLUMN)
+        if name is None or not (index := inner_folder(self.hats_dir, name)).is_dir():
+            return None
+        return {_inclusive(order, pixel) for order, pixel in pixels_of(index, ids)}
 
     def scan(self, columns: Sequence[str], region: Region | None = None) -> Iterator[pa.Table]:
-        """Tables of `columns`, of :data:`BATCH_ROWS` rows or a row group, in order; rows outside of `region` may be left out,
+        """Tables of `columns`, of some ten thousand rows or a row group, in order; rows outside of `region` may be left out,
         those inside not."""
         limits = Limits((region,) if region is not None else ())
         for piece in self.pieces(limits):
             for groups in batches(piece.groups(limits)):
                 yield piece.read(list(columns), groups)
-
-
-def batches(groups: Sequence[Group]) -> Iterator[list[Group]]:
-    """Row groups in lists of about :data:`BATCH_ROWS` rows, at least one in each."""
-    batch: list[Group] = []
-    for group in groups:
-        if batch and sum(other.n_rows for other in batch) + group.n_rows > BATCH_ROWS:
-            yield batch
-            batch = []
-        batch.append(group)
-    if batch:
-        yield batch
 
 
 def open_hats(path: str | Path) -> HatsSource:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +17,8 @@ from surveycnn.catalogs.reading import reading
 from surveycnn.errors import CatalogError
 
 Identity = tuple[int, int, int]
+BATCH_ROWS = 1 << 16
+"""Rows that are read at once, where row groups are smaller."""
 _FOOTERS = 16
 """Footers that are kept: some MB each for a million rows of a hundred columns."""
 
@@ -28,6 +30,18 @@ class Group(NamedTuple):
     start: int
     """Row of the file at which it begins."""
     n_rows: int
+
+
+def batches(groups: Sequence[Group]) -> Iterator[list[Group]]:
+    """Row groups in lists of about :data:`BATCH_ROWS` rows, at least one in each."""
+    batch: list[Group] = []
+    for group in groups:
+        if batch and sum(other.n_rows for other in batch) + group.n_rows > BATCH_ROWS:
+            yield batch
+            batch = []
+        batch.append(group)
+    if batch:
+        yield batch
 
 
 @dataclass(frozen=True)
