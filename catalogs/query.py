@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mocpy import MOC
     from numpy.typing import ArrayLike
 
+    from surveycnn.catalogs.lens_candidates import LensCandidates
     from surveycnn.catalogs.redshifts import RedshiftDistribution
 
 
@@ -253,6 +254,20 @@ class Catalog:
         from surveycnn.catalogs import redshifts
 
         return redshifts.n_of_z(self, edges, weights)
+
+    # -- lenses ------------------------------------------------------------------------------------------------------------
+
+    def lens_candidates(
+        self, contaminants_per_deg2: float, *, outside_domain: bool = False, area_deg2: float | None = None
+    ) -> LensCandidates:
+        """The longest list by `lens_prob` whose expected contaminants per square degree stay within a budget.
+
+        Primary rows alone; those unlike the lens model's training set only where `outside_domain` asks for them. The area is
+        the coverage of the lens model inside the selection's cones, boxes, polygons and MOCs, unless `area_deg2` gives it.
+        """
+        from surveycnn.catalogs.lens_candidates import lens_candidates
+
+        return lens_candidates(self, contaminants_per_deg2, outside_domain=outside_domain, area_deg2=area_deg2)
 
     # -- shown -------------------------------------------------------------------------------------------------------------
 

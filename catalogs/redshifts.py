@@ -216,6 +216,9 @@ def _scan(catalog: Catalog, *others: str) -> Iterator[tuple[Gaussians, list[np.n
         raise CatalogError(f"catalog {catalog.name!r} has no columns {missing}: a photo-z model did not run")
     for table in catalog.scan([*MIXTURE, *others]):
         weight, mean, sigma, *rest = (arrow_to_numpy(table[name]) for name in (*MIXTURE, *others))
+        if not (weight.ndim == 2 and weight.shape == mean.shape == sigma.shape and weight.dtype.kind == "f"):
+            kinds = ", ".join(f"{name} is {table.schema.field(name).type}" for name in MIXTURE)
+            raise CatalogError(f"catalog {catalog.name!r}: {kinds}: expected as many numbers per row in each")
         yield (weight, mean, sigma), rest
 
 
