@@ -182,6 +182,7 @@ def provenance(plan: Plan, store: WorkStore, status: RunStatus) -> dict[str, Any
     models = {
         card.name: {"reference": reference, "version": card.version, "task": card.task, "sha256": card.sha256}
         | {"digest": card.digest}
+        | ({"prior": card.prior.survey} if card.prior is not None else {})
         for reference, card in plan.cards.items()
     }
     ingest_seconds = sum(record.get("seconds") or 0 for records in bands.values() for record in records.values() if record)
@@ -190,11 +191,20 @@ def provenance(plan: Plan, store: WorkStore, status: RunStatus) -> dict[str, Any
         "config": plan.config.model_dump(mode="json"),
         "run_digest": plan.digest,
         "inputs": bands,
+        "mosaics": {mosaic.id: _grid_record(mosaic) for mosaic in plan.mosaics},
         "models": models,
         "skipped_models": {mosaic.id: mosaic.skipped for mosaic in plan.mosaics if mosaic.skipped},
         "status": status.as_dict(),
         "seconds": {"ingest": round(ingest_seconds, 3)} | status.as_dict()["seconds"],
     } | ({"sources": plan.sources.record} if plan.sources is not None else {})
+
+
+def _grid_record(mosaic: MosaicPlan) -> dict[str, Any]:
+    """Size and tiles of a mosaic: with them, a source_id tells its pixel and its tile."""
+    grid = mosaic.grid
+    return {"ny": grid.ny, "nx": grid.nx, "core_px": grid.core_px, "halo_px": grid.halo_px} | {
+        "pixel_scale_arcsec": mosaic.inputs.pixel_scale
+    }
 
 
 def library_versions() -> dict[str, str]:
