@@ -5,9 +5,16 @@ HATS has the same arithmetic, but takes seconds to import; the indices are those
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 
 ORDER = 29
+
+CELL_ORDER = 10
+"""Cells of 3.4 arcmin: the smallest partitions of a catalog, and the bins in which its rows are counted before they are read."""
+CELL_SHIFT = 2 * (ORDER - CELL_ORDER)
 
 
 def healpix_index(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
@@ -34,20 +41,68 @@ def pixel_range(order: int, pixel: int) -> tuple[int, int]:
     return pixel << shift, (pixel + 1) << shift
 
 
-def partition(index: np.ndarray, max_rows: int, max_order: int) -> list[tuple[int, int, int, int]]:
-    """Pixels (order, pixel, start, stop) that cut the sorted `index` into row ranges of at most `max_rows` rows.
+def partition(cells: np.ndarray, counts: np.ndarray, max_rows: int) -> list[tuple[int, int]]:
+    """Pixels (order, pixel) that cover the whole sky, in its order, each with at most `max_rows` rows.
 
-    A pixel is divided into its four children while it holds more rows and is below `max_order`. The pixels cover the whole sky,
-    those without rows have start == stop. The ranges follow one another, as the rows do.
+    A pixel is divided into its four children while it holds more rows and is larger than a cell. Whether it is divided depends on
+    the rows in it alone: rows elsewhere do not change it.
+
+    Parameters
+    ----------
+    cells, counts
+        Sorted cells of :data:`CELL_ORDER` that hold rows, and how many.
     """
+    before = np.concatenate([[0], np.cumsum(counts)])
     done = []
-    stack = [(0, pixel, *np.searchsorted(index, pixel_range(0, pixel))) for pixel in reversed(range(12))]
+    stack = [(0, pixel) for pixel in reversed(range(12))]
     while stack:
-        order, pixel, start, stop = stack.pop()
-        if stop - start <= max_rows or order == max_order:
-            done.append((order, pixel, int(start), int(stop)))
-            continue
-        children = [4 * pixel + child for child in range(4)]
-        edges = [np.searchsorted(index, pixel_range(order + 1, child)) for child in children]
-        stack += [(order + 1, child, *edge) for child, edge in zip(reversed(children), reversed(edges), strict=True)]
+        order, pixel = stack.pop()
+        shift = 2 * (CELL_ORDER - order)
+        start, stop = np.searchsorted(cells, (pixel << shift, (pixel + 1) << shift))
+        if before[stop] - before[start] <= max_rows or order == CELL_ORDER:
+            done.append((order, pixel))
+        else:
+            stack += [(order + 1, 4 * pixel + child) for child in (3, 2, 1, 0)]
     return done
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A pixel of the sky and rings of cells around it.
+
+    Cells are so wide that whatever is within 2 arcmin of a position in one of them is in it or in the eight around it.
+    """
+
+    order: int
+    pixel: int
+    n_rings: int
+
+    def inside(self, index: np.ndarray) -> np.ndarray:
+        """(n,) True for order-29 indices in the pixel itself."""
+        start, stop = pixel_range(self.order, self.pixel)
+        return (index >= start) & (index < stop)
+
+    def within(self, index: np.ndarray, n_rings: int) -> np.ndarray:
+        """(n,) True for order-29 indices in the pixel or the first `n_rings` rings."""
+        return self.inside(index) | np.isin(index >> CELL_SHIFT, self.cells(n_rings))
+
+    def cells(self, n_rings: int) -> np.ndarray:
+        """Sorted cells of the first `n_rings` rings."""
+        return np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *self._rings[:n_rings]]))
+
+    @cached_property
+    def _rings(self) -> list[np.ndarray]:
+        import cdshealpix
+
+        rings: list[np.ndarray] = []
+        for _ in range(self.n_rings):
+            if not rings:
+                edges, corners = cdshealpix.external_neighbours(self.pixel, self.order, CELL_ORDER - self.order)
+                found = np.concatenate([np.ravel(edges), np.ravel(corners)])
+            else:
+                found = np.ravel(cdshealpix.neighbours(rings[-1], CELL_ORDER))
+            found = np.unique(found.astype(np.int64))
+            known = np.concatenate([np.zeros(0, dtype=np.int64), *rings[-2:]])
+            start, stop = (bound >> CELL_SHIFT for bound in pixel_range(self.order, self.pixel))
+            rings.append(found[(found >= 0) & ~np.isin(found, known) & ((found < start) | (found >= stop))])
+        return rings

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from surveycnn.catalogs.coverage import Footprint
@@ -37,6 +39,8 @@ COVERED_HALF_LIGHT_RADII = 3.0
 """Pieces of a galaxy are looked for within this many of its half-light radii: 3.5 sigma of a Gaussian."""
 MAX_REACH_ARCSEC = 60.0
 """As the largest aperture."""
+NEIGHBOURHOOD_ARCSEC = 2 * MAX_REACH_ARCSEC
+"""Rows further from a row than this have no part in what is the same object as it: neighbours, and the neighbours of those."""
 
 _QUERY_ROWS = 1 << 18
 
@@ -65,12 +69,59 @@ def primary_rows(
         Where rows come from a mosaic that is not among the footprints.
     """
     names, mosaics = _mosaic_numbers(columns["mosaic"])
+    return _chosen(columns, names, mosaics, footprints, _same_object(columns, mosaics, same_object))
+
+
+def primary_rows_of_part(
+    columns: dict[str, np.ndarray],
+    footprints: Sequence[Footprint],
+    wanted: np.ndarray,
+    settled: np.ndarray,
+    same_object: np.ndarray | None = None,
+) -> np.ndarray | None:
+    """What :func:`primary_rows` gives for the rows of the whole sky, from those of a part of it and its surroundings.
+
+    Which row is primary depends on the rows that are the same object, on what is the same object as those, and so on: a chain
+    that is short in practice, and whose end is known where all its rows have their neighbours among the rows given.
+
+    Parameters
+    ----------
+    columns, footprints, same_object
+        As there, of the rows at hand.
+    wanted
+        (n,) True for the rows that an answer is needed for.
+    settled
+        (n,) True for the rows around which, within :data:`NEIGHBOURHOOD_ARCSEC`, all rows of the sky are at hand.
+
+    Returns
+    -------
+    (n,) boolean array, right for the rows wanted; None where a chain leaves the settled rows: come again with more of the sky.
+    """
+    names, mosaics = _mosaic_numbers(columns["mosaic"])
+    pairs = _same_object(columns, mosaics, same_object)
+    links = coo_array((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(len(mosaics), len(mosaics)))
+    n_chains, chain = connected_components(links, directed=False)
+    is_open = np.zeros(n_chains, dtype=bool)
+    is_open[chain[~settled]] = True
+    if is_open[chain[wanted]].any():
+        return None
+    return _chosen(columns, names, mosaics, footprints, pairs)
+
+
+def _same_object(columns: dict[str, np.ndarray], mosaics: np.ndarray, same_object: np.ndarray | None) -> np.ndarray:
+    """Pairs (pair, 2) of rows that are the same object."""
+    return _same_position(columns, mosaics) if same_object is None else _same_label(np.asarray(same_object))
+
+
+def _chosen(
+    columns: dict[str, np.ndarray], names: list[str], mosaics: np.ndarray, footprints: Sequence[Footprint], pairs: np.ndarray
+) -> np.ndarray:
+    """(n,) True for the best row of each object."""
     known = {footprint.mosaic: footprint for footprint in footprints}
     for name in names:
         if name not in known:
             raise SurveyCNNError(f"rows come from mosaic {name!r}, which is not among the footprints {sorted(known)}")
     primary = np.ones(len(mosaics), dtype=bool)
-    pairs = _same_position(columns, mosaics) if same_object is None else _same_label(np.asarray(same_object))
     rows, pairs = np.unique(pairs, return_inverse=True)
     some = {name: columns[name][rows] for name in ("source_id", "y", "x", "flags")}
     depth = _depths(mosaics[rows], some["y"], some["x"], [known[name] for name in names])

@@ -1,28 +1,32 @@
-"""Publishes a table as a catalog: HATS collection, Zarr store, FITS table, coverage and provenance, verified, then swapped in.
+"""Publishes rows as a catalog: HATS collection, Zarr store, FITS table, coverage and provenance, verified, then swapped in.
 
-The last step of a run. What is written here is read by `surveycnn.catalogs.query` and by anybody's lsdb, xarray and astropy.
+The last step of a run. The sky is cut into pixels of about as many rows; each is merged, sorted and written by one call, on
+whatever worker, and the other formats are made of these partitions, stretch by stretch: memory follows the pixel, not the
+catalog. What is written here is read by `surveycnn.catalogs.query` and by anybody's lsdb, xarray and astropy.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import xarray as xr
 
-from surveycnn.catalogs.formats import write_fits, write_zarr
-from surveycnn.catalogs.healpix import healpix_index
-from surveycnn.catalogs.source import COVERAGE, FITS, HATS, PROVENANCE, REPORT, ZARR, count_rows, open_sources
+from surveycnn.catalogs.building import Builder, OldCatalog, Rows
+from surveycnn.catalogs.merge import Spread, one_by_one
+from surveycnn.catalogs.pieces import sha256_of
+from surveycnn.catalogs.source import COVERAGE, FITS, HATS, PROVENANCE, REPORT, ZARR
 from surveycnn.catalogs.swap import replace_entries
+from surveycnn.catalogs.table_rows import TableRows
 from surveycnn.catalogs.tables import dataset_to_arrow
-from surveycnn.errors import ConfigError, SchemaError, SurveyCNNError, without_secrets
+from surveycnn.errors import ConfigError, without_secrets
 from surveycnn.full_disk import writing_into
 
 if TYPE_CHECKING:
@@ -31,7 +35,18 @@ if TYPE_CHECKING:
 FORMATS = ("hats", "zarr", "fits")
 MANAGED = (HATS, ZARR, FITS, COVERAGE, PROVENANCE, REPORT)
 """Every name in the output folder that belongs to the catalog; the rest of the folder is not ours to touch."""
-PARTITION_ROWS = 1_000_000
+MAX_PARTITION_ROWS = 1_000_000
+PARTITION_BYTES = 1 << 28
+"""Of the rows of a partition in memory, where that comes to fewer rows: whoever writes one needs about three times as much."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A catalog that has been published."""
+
+    path: Path
+    n_rows: int
+    n_primary: int
 
 
 def publish(
@@ -42,14 +57,47 @@ def publish(
     coverage: MOC | None = None,
     provenance: Mapping[str, object] | None = None,
     name: str = "catalog",
-    partition_rows: int = PARTITION_ROWS,
+    partition_rows: int | None = None,
 ) -> Path:
-    """Write the catalog in `formats` and let it replace the one in `out_dir` at the end, or leave that one as it was.
+    """Write a table as a catalog; see :func:`publish_rows`.
 
     Parameters
     ----------
     table
         Rows sorted by HEALPix order-29 index, then source_id, as :func:`surveycnn.catalogs.merge.merge_tiles` gives them.
+
+    Returns
+    -------
+    Folder of the catalog.
+
+    Raises
+    ------
+    SchemaError
+        For rows that are not sorted or not unique.
+    """
+    _check_formats(formats)
+    rows = TableRows(table if isinstance(table, pa.Table) else dataset_to_arrow(table))
+    options: dict[str, Any] = {"formats": formats, "coverage": coverage, "provenance": provenance, "name": name}
+    return publish_rows(rows, out_dir, partition_rows=partition_rows, **options).path
+
+
+def publish_rows(
+    rows: Rows,
+    out_dir: Path | str,
+    *,
+    formats: Sequence[str] = FORMATS,
+    coverage: MOC | None = None,
+    provenance: Mapping[str, object] | None = None,
+    name: str = "catalog",
+    partition_rows: int | None = None,
+    spread: Spread = one_by_one,
+) -> Published:
+    """Write the catalog in `formats` and let it replace the one in `out_dir` at the end, or leave that one as it was.
+
+    Partitions of the old catalog that would come out the same are taken over.
+
+    Parameters
+    ----------
     out_dir
         Folder of the catalog; other things in it stay.
     coverage
@@ -59,34 +107,49 @@ def publish(
     name
         Name that the HATS collection carries.
     partition_rows
-        Largest number of rows of a HATS partition.
-
-    Returns
-    -------
-    Folder of the catalog.
+        Largest number of rows of a HATS partition; by default a million, or as many as come to :data:`PARTITION_BYTES`.
+    spread
+        Makes the calls that write a piece each, perhaps on other machines, which see the same folders.
 
     Raises
     ------
     ConfigError
         For a format that does not exist.
-    SchemaError
-        For rows that are not sorted or not unique.
+    SurveyCNNError
+        Where what was written is not what it should be.
     StorageError
         Where nothing can be written there any more, for instance because the disk is full.
     """
-    unknown = [kind for kind in formats if kind not in FORMATS]
-    if unknown or not formats:
-        raise ConfigError(f"formats are {list(formats)!r}, known are {list(FORMATS)}: give at least one of these")
-    table = table if isinstance(table, pa.Table) else dataset_to_arrow(table)
-    _check_rows(table)
+    _check_formats(formats)
     out_dir = Path(out_dir)
+    limit = partition_rows or max(1, min(MAX_PARTITION_ROWS, PARTITION_BYTES // max(row_bytes(rows.schema), 1)))
     with writing_into(out_dir), replace_entries(out_dir, MANAGED) as staging:
-        _write_formats(table, staging, formats, name, partition_rows)
-        _check_conserved(staging, table)
+        builder = Builder(rows, staging, OldCatalog.of(out_dir), name, limit, spread)
+        builder.write_partitions()
+        if "zarr" in formats:
+            builder.write_zarr()
+        if "fits" in formats:
+            builder.write_fits()
+        if "hats" in formats:
+            builder.write_collection()
+        builder.check_conserved()
+        if "hats" not in formats:
+            shutil.rmtree(staging / HATS, ignore_errors=True)  # not there without rows
         if coverage is not None:
             coverage.save(staging / COVERAGE, format="fits")
-        _write_provenance(staging, table, formats, name, provenance or {})
-    return out_dir
+        _write_provenance(builder, formats, provenance or {})
+    return Published(out_dir, rows.n_rows, builder.n_primary)
+
+
+def row_bytes(schema: pa.Schema) -> int:
+    """Bytes of a row in memory, texts counted as ids of mosaics are."""
+    total = 0
+    for one in schema:
+        kind, n_values = one.type, 1
+        if pa.types.is_fixed_size_list(kind):
+            kind, n_values = kind.value_type, kind.list_size
+        total += n_values * (16 if pa.types.is_string(kind) else max(kind.bit_width // 8, 1))
+    return total
 
 
 def load_writers() -> None:
@@ -95,72 +158,30 @@ def load_writers() -> None:
         importlib.import_module("surveycnn.catalogs.hats_writer")
 
 
-def _check_rows(table: pa.Table) -> None:
-    """Raise SchemaError unless rows are sorted by position and source_id, and source_id is unique."""
-    missing = [column for column in ("source_id", "ra", "dec") if column not in table.column_names]
-    if missing:
-        raise SchemaError(f"columns {missing} are missing: a catalog needs source_id, ra and dec")
-    source_id = table["source_id"].to_numpy()
-    unique, counts = np.unique(source_id, return_counts=True)
-    if len(unique) < len(source_id):
-        raise SchemaError(f"source_id is not unique, for instance {unique[counts > 1][:3].tolist()}")
-    index = healpix_index(table["ra"].to_numpy(), table["dec"].to_numpy())
-    steps = np.diff(index)
-    if np.any(steps < 0) or np.any((steps == 0) & (np.diff(source_id) < 0)):
-        raise SchemaError("rows are not sorted by HEALPix order-29 index and source_id: merge or sort them first")
+def _check_formats(formats: Sequence[str]) -> None:
+    unknown = [kind for kind in formats if kind not in FORMATS]
+    if unknown or not formats:
+        raise ConfigError(f"formats are {list(formats)!r}, known are {list(FORMATS)}: give at least one of these")
 
 
-def _write_formats(table: pa.Table, staging: Path, formats: Sequence[str], name: str, partition_rows: int) -> None:
-    if "hats" in formats:
-        # hats takes seconds to import and serves nothing else
-        from surveycnn.catalogs.hats_writer import write_hats
-
-        write_hats(table, staging / HATS, name=name, partition_rows=partition_rows)
-    if "zarr" in formats:
-        write_zarr(table, staging / ZARR, {"name": name})
-    if "fits" in formats:
-        write_fits(table, staging / FITS)
-
-
-def _check_conserved(folder: Path, table: pa.Table) -> None:
-    """Raise unless every format that was written holds the rows of `table`, each once, when read back."""
-    for kind, n_found in count_rows(folder).items():
-        if n_found != table.num_rows:
-            raise SurveyCNNError(
-                f"{kind} of the catalog has {n_found} rows when read back, expected {table.num_rows}: nothing is published"
-            )
-    expected = table["source_id"].to_numpy()
-    for kind, source in open_sources(folder).items():
-        found = np.concatenate([part["source_id"].to_numpy() for part in source.scan(["source_id"], None)] or [expected[:0]])
-        if not np.array_equal(found, expected):
-            n_lost = np.setdiff1d(expected, found).size
-            raise SurveyCNNError(
-                f"{kind} of the catalog has other rows when read back, {n_lost} of {len(expected)} are lost: nothing is published"
-            )
-
-
-def _write_provenance(
-    staging: Path, table: pa.Table, formats: Sequence[str], name: str, provenance: Mapping[str, object]
-) -> None:
+def _write_provenance(builder: Builder, formats: Sequence[str], provenance: Mapping[str, object]) -> None:
+    files = file_digests(builder.folder, builder.spread)
     catalog = {
-        "name": name,
-        "rows": table.num_rows,
-        "columns": table.column_names,
+        "name": builder.name,
+        "rows": builder.rows.n_rows,
+        "columns": builder.rows.schema.names,
         "formats": [kind for kind in FORMATS if kind in formats],
-        "files": file_digests(staging),
+        "files": files,
+        "made_from": {file: digest for file, digest in builder.made_from.items() if file in files},
     }
     text = json.dumps({**provenance, "catalog": catalog}, indent=2, sort_keys=True, default=str, allow_nan=False)
-    (staging / PROVENANCE).write_text(without_secrets(text) + "\n")
+    (builder.folder / PROVENANCE).write_text(without_secrets(text) + "\n")
 
 
-def file_digests(folder: Path) -> dict[str, str]:
+def file_digests(folder: Path, spread: Spread = one_by_one) -> dict[str, str]:
     """SHA-256 of each file of the catalog in `folder`, but provenance and report, by path relative to it."""
-    digests = {}
+    files: list[Path] = []
     for entry in (folder / name for name in (HATS, ZARR, FITS, COVERAGE)):
-        files = (
-            sorted(path for path in entry.rglob("*") if path.is_file()) if entry.is_dir() else [entry] if entry.is_file() else []
-        )
-        for path in files:
-            with path.open("rb") as stream:
-                digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return digests
+        files += sorted(path for path in entry.rglob("*") if path.is_file()) if entry.is_dir() else [entry] * entry.is_file()
+    digests = spread(sha256_of, files)
+    return {path.relative_to(folder).as_posix(): digest for path, digest in zip(files, digests, strict=True)}

@@ -152,16 +152,17 @@ def test_publish__refuses_other_rows_than_the_tile_files_hold(run, monkeypatch, 
     """A merge that loses a row, or has one twice, is not published."""
     import pyarrow as pa
 
-    before = (run.output_path / "catalog.fits").read_bytes()
+    before, read = (run.output_path / "catalog.fits").read_bytes(), merge_module.TilePart.read
 
-    def broken(paths, footprints, schema):
-        table = merge_module.merge_tiles(paths, footprints, schema)
-        return table.slice(0, table.num_rows - 1) if n_rows < 0 else pa.concat_tables([table, table.slice(0, 1)])
+    def broken(part):
+        table = read(part)
+        return table.slice(0, table.num_rows - 1) if n_rows < 0 else pa.concat_tables([table.slice(0, 1), table])
 
-    monkeypatch.setattr("surveycnn.run.publish.merge_tiles", broken)
-    with pytest.raises(
-        SurveyCNNError, match=r"\d+ rows were merged, but the footers of the 4 tile files say \d+: nothing is published"
-    ):
+    monkeypatch.setattr(merge_module.TilePart, "read", broken)
+    message = (
+        r"hats of the catalog has \d+ rows when read back, expected \d+: nothing is" if n_rows < 0 else "is not sorted by HEAL"
+    )
+    with pytest.raises(SurveyCNNError, match=message):
         run_publish(run)
     assert (run.output_path / "catalog.fits").read_bytes() == before
     monkeypatch.undo()
@@ -185,11 +186,11 @@ def test_verify__compares_the_catalog_with_the_tile_files(run, capsys):
 
 def test_publish__refuses_a_format_with_other_rows(run, monkeypatch):
     """As many rows as there should be, but one of them in place of another."""
-    from surveycnn.catalogs import publish as publish_module
+    from surveycnn.catalogs import building
 
-    before, write = (run.output_path / "catalog.fits").read_bytes(), publish_module.write_fits
+    before, write = (run.output_path / "catalog.fits").read_bytes(), building.write_fits
     twice = lambda table, path: write(table.take([0, 0, *range(2, table.num_rows)]), path)  # noqa: E731
-    monkeypatch.setattr(publish_module, "write_fits", twice)
+    monkeypatch.setattr(building, "write_fits", twice)
     with pytest.raises(SurveyCNNError, match=r"fits of the catalog has other rows when read back, 1 of \d+ are lost: nothing is"):
         run_publish(run)
     assert (run.output_path / "catalog.fits").read_bytes() == before

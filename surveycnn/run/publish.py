@@ -5,28 +5,29 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from surveycnn import __version__
 from surveycnn.catalogs.columns import source_schema
-from surveycnn.catalogs.coverage import Footprint, coverage_moc
-from surveycnn.catalogs.merge import DamagedTiles, merge_tiles
-from surveycnn.catalogs.publish import publish
+from surveycnn.catalogs.coverage import Footprint, Window, coverage_moc
+from surveycnn.catalogs.merge import TileRows, one_by_one
+from surveycnn.catalogs.publish import Published, publish_rows
 from surveycnn.catalogs.source import PROVENANCE
+from surveycnn.catalogs.tile_files import DamagedTiles
 from surveycnn.durable import remove_partials
 from surveycnn.errors import ResumeError, SurveyCNNError
 from surveycnn.full_disk import writing_into
 from surveycnn.run.accounting import performance_line
-from surveycnn.run.plan import MosaicPlan, Plan
+from surveycnn.run.plan import MosaicPlan, Plan, WorkUnit
 from surveycnn.run.session import Session
+from surveycnn.run.spread import SPREAD_ROWS, SpreadOut
 from surveycnn.run.status import STATES, RunStatus, run_status
-from surveycnn.run.store import WorkStore, atomic_path
+from surveycnn.run.store import TileRecord, WorkStore, atomic_path
 from surveycnn.schema import Schema
 from surveycnn.sky.chunks import ChunkStore
 from surveycnn.sky.ingest import band_notes
@@ -76,52 +77,71 @@ def publish_survey(session: Session) -> SurveyResult:
         Where the output folder cannot be written, for instance because its disk is full; the old catalog stays.
     """
     with session.accounting.stage("publish"):
-        table, status = _publish(session)
+        published, status = _publish(session)
     plan, output = session.plan, session.plan.config.output_path
     performance = session.performance()
     _add_to_provenance(output / PROVENANCE, performance=performance)
     notes = (*plan.notes, *_band_notes(plan, session.store))
-    return SurveyResult(output, table.num_rows, _count_true(table, "is_primary"), status, notes, performance)
+    return SurveyResult(output, published.n_rows, published.n_primary, status, notes, performance)
 
 
-def _publish(session: Session) -> tuple[pa.Table, RunStatus]:
-    """Rows that were published, and the status of the tiles."""
+def _publish(session: Session) -> tuple[Published, RunStatus]:
+    """What was published, and the status of the tiles."""
     plan, store = session.plan, session.store
-    status = run_status(plan, store)
+    tiles = FinishedTiles(store)
+    status = run_status(plan, store, tiles.add)
     if not status.is_finished:
         raise ResumeError(
             f"{status.tiles['todo']} of {plan.n_tiles} tiles have not run yet: run the flow infer, or survey, before publish"
         )
     session.progress.message(f"publishing {status.n_sources} sources")
     remove_partials(plan.config.output_path, PROVENANCE)
-    footprints = [_footprint(plan, store, mosaic) for mosaic in plan.mosaics]
-    paths = [
-        store.tile_path(unit.tile)
-        for mosaic in plan.mosaics
-        for unit in plan.units(mosaic)
-        if store.tile_record(unit.tile, unit.unit_id)
-    ]
-    table = _merged(paths, footprints, plan)
-    if table.num_rows != status.n_sources:
-        raise SurveyCNNError(
-            f"{table.num_rows} rows were merged, but the footers of the {len(paths)} tile files say {status.n_sources}: "
-            "nothing is published"
+    footprints = [_footprint(store, mosaic, tiles.not_searched[mosaic.id]) for mosaic in plan.mosaics]
+    spread = SpreadOut(session) if status.n_sources >= SPREAD_ROWS else one_by_one
+    with _damaged_tiles_removed():
+        rows = TileRows(tiles.paths, footprints, catalog_schema(plan), spread)
+        if rows.n_rows != status.n_sources:
+            raise SurveyCNNError(
+                f"{rows.n_rows} rows were found in the {len(tiles.paths)} tile files, but their footers say {status.n_sources}: "
+                "nothing is published"
+            )
+        published = publish_rows(
+            rows,
+            plan.config.output_path,
+            formats=plan.config.formats,
+            coverage=coverage_moc(footprints),
+            provenance=provenance(plan, store, status),
+            name=plan.config.name,
+            spread=spread,
         )
-    publish(
-        table,
-        plan.config.output_path,
-        formats=plan.config.formats,
-        coverage=coverage_moc(footprints),
-        provenance=provenance(plan, store, status),
-        name=plan.config.name,
-    )
-    return table, status
+    return published, status
 
 
-def _merged(paths: list[Path], footprints: list[Footprint], plan: Plan) -> pa.Table:
-    """Rows of all tile files; those that cannot be read as they were written are removed, so that they count as not done."""
+@dataclass
+class FinishedTiles:
+    """What publishing needs to know of each tile, from one look at it."""
+
+    store: WorkStore
+    paths: list[Path] = field(default_factory=list)
+    """Files of the tiles that are done."""
+    not_searched: dict[str, list[Window]] = field(default_factory=lambda: defaultdict(list))
+    """Windows of each mosaic without a result or without data."""
+
+    def add(self, unit: WorkUnit, record: TileRecord | None) -> None:
+        """Take up a tile and the record of its result, if it has one."""
+        tile, windows = unit.tile, self.not_searched[unit.tile.mosaic]
+        if record is None:
+            windows.append((tile.y0, tile.y1, tile.x0, tile.x1))
+            return
+        windows += record.empty_windows
+        self.paths.append(self.store.tile_path(tile))
+
+
+@contextmanager
+def _damaged_tiles_removed() -> Iterator[None]:
+    """Remove tile files that cannot be read as they were written, so that they count as not done."""
     try:
-        return merge_tiles(paths, footprints, catalog_schema(plan))
+        yield
     except DamagedTiles as error:
         for path in error.paths:
             path.unlink(missing_ok=True)
@@ -142,10 +162,6 @@ def _band_notes(plan: Plan, store: WorkStore) -> Iterator[str]:
             yield from band_notes(chunks.band_record(band) or {}, mosaic.id)
 
 
-def _count_true(table: pa.Table, column: str) -> int:
-    return pc.sum(table[column].cast(pa.int64())).as_py() or 0
-
-
 def catalog_schema(plan: Plan) -> Schema:
     """Columns of the whole catalog: bands and models of all mosaics, in the order of the configuration."""
     bands = list(dict.fromkeys(band for mosaic in plan.mosaics for band in mosaic.inputs.bands))
@@ -157,19 +173,9 @@ def catalog_schema(plan: Plan) -> Schema:
     return schema
 
 
-def _footprint(plan: Plan, store: WorkStore, mosaic: MosaicPlan) -> Footprint:
+def _footprint(store: WorkStore, mosaic: MosaicPlan, not_searched: list[Window]) -> Footprint:
     chunks = ChunkStore.open(store.chunk_path(mosaic.id))
-    return Footprint(mosaic.id, chunks.wcs, chunks.ny, chunks.nx, tuple(_not_searched(plan, store, mosaic)))
-
-
-def _not_searched(plan: Plan, store: WorkStore, mosaic: MosaicPlan) -> Iterator[tuple[int, int, int, int]]:
-    """Windows of a mosaic without result or without data."""
-    for unit in plan.units(mosaic):
-        record = store.tile_record(unit.tile, unit.unit_id)
-        if record is None:
-            yield unit.tile.y0, unit.tile.y1, unit.tile.x0, unit.tile.x1
-        else:
-            yield from record.empty_windows
+    return Footprint(mosaic.id, chunks.wcs, chunks.ny, chunks.nx, tuple(not_searched))
 
 
 def provenance(plan: Plan, store: WorkStore, status: RunStatus) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from surveycnn.run.plan import Plan
-from surveycnn.run.store import WorkStore
+from surveycnn.run.plan import Plan, WorkUnit
+from surveycnn.run.store import TileRecord, WorkStore
 
 STATES = ("done", "todo", "failed", "quarantined", "no_work")
 
@@ -39,12 +40,21 @@ class RunStatus:
         }
 
 
-def run_status(plan: Plan, store: WorkStore) -> RunStatus:
-    """Status of `plan` in `store`; keeps counts and problems only, whatever the number of tiles."""
+def run_status(
+    plan: Plan, store: WorkStore, look: Callable[[WorkUnit, TileRecord | None], None] = lambda unit, record: None
+) -> RunStatus:
+    """Status of `plan` in `store`; keeps counts and problems only, whatever the number of tiles.
+
+    Parameters
+    ----------
+    look
+        Called with each tile and the record of its result, None where there is none.
+    """
     status = RunStatus()
     for mosaic in plan.mosaics:
         for unit in plan.units(mosaic):
             record = store.tile_record(unit.tile, unit.unit_id)
+            look(unit, record)
             if record is not None:
                 status.tiles["done" if record.n_rows else "no_work"] += 1
                 status.n_sources += record.n_rows

@@ -11,16 +11,16 @@ from astropy.io import fits
 from astropy.table import Table
 from mocpy import MOC
 
-from surveycnn.catalogs import publish as publish_module
-from surveycnn.catalogs import swap
+from surveycnn.catalogs import building, swap
 from surveycnn.catalogs.columns import source_schema
 from surveycnn.catalogs.export import import_lsdb
-from surveycnn.catalogs.formats import read_fits, read_zarr
-from surveycnn.catalogs.hats_writer import MARGIN
+from surveycnn.catalogs.fits_table import read_fits
+from surveycnn.catalogs.pieces import MARGIN
 from surveycnn.catalogs.publish import publish
 from surveycnn.catalogs.query import open_catalog
 from surveycnn.catalogs.source import HatsSource, count_rows, hats_partitions
 from surveycnn.catalogs.tables import arrow_to_numpy, field_attrs
+from surveycnn.catalogs.zarr_store import read_zarr
 from surveycnn.errors import CatalogError, ConfigError, SchemaError, SurveyCNNError
 from surveycnn.sky.sphere import unit_vectors
 
@@ -174,7 +174,7 @@ def test_publish__replaces_only_what_belongs_to_a_catalog(table, tmp_path):
     assert (out / "work" / "tile").read_text() == "kept" and len(open_catalog(out)) == 10
 
 
-@pytest.mark.parametrize("step", ["write_fits", "_write_provenance", "_check_conserved"])
+@pytest.mark.parametrize("step", ["building.write_fits", "publish._write_provenance", "building._n_other"])
 def test_publish__failure_leaves_the_old_catalog(step, table, tmp_path, monkeypatch):
     out = publish(table.slice(0, 20), tmp_path / "out", formats=["zarr", "fits"])
     before = contents(out)
@@ -182,15 +182,15 @@ def test_publish__failure_leaves_the_old_catalog(step, table, tmp_path, monkeypa
     def fail(*args):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(publish_module, step, fail)
+    monkeypatch.setattr(f"surveycnn.catalogs.{step}", fail)
     with pytest.raises(OSError, match="no space left"):
         publish(table, out, formats=["zarr", "fits"])
     assert contents(out) == before
 
 
 def test_publish__lost_rows_are_not_published(table, tmp_path, monkeypatch):
-    write = publish_module.write_fits
-    monkeypatch.setattr(publish_module, "write_fits", lambda table, path: write(table.slice(1), path))
+    write = building.write_fits
+    monkeypatch.setattr(building, "write_fits", lambda table, path: write(table.slice(1), path))
     with pytest.raises(SurveyCNNError, match="fits of the catalog has 1499 rows when read back, expected 1500"):
         publish(table, tmp_path / "out", formats=["fits"])
     assert list((tmp_path / "out").iterdir()) == []

@@ -1,0 +1,59 @@
+"""Calls of publishing, spread over the cluster of a run: tried again where a worker dies, and their results in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from surveycnn.errors import SurveyCNNError
+from surveycnn.run.execute import ATTEMPTS, Outcome, Task, execute, execute_alone
+from surveycnn.run.session import Session
+
+SPREAD_ROWS = 200_000
+"""Below it this process is done before a cluster has started and its workers have imported what they need."""
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """A function of a unit that keeps the unit's number with it."""
+
+    function: Callable[[Any], Any]
+
+    def __call__(self, unit: tuple[int, Any]) -> tuple[int, Any]:
+        number, one = unit
+        return number, self.function(one)
+
+
+@dataclass(frozen=True)
+class SpreadOut:
+    """Makes each call of a function on the cluster of `session`; see :data:`surveycnn.catalogs.merge.Spread`.
+
+    Raises
+    ------
+    SurveyCNNError
+        Where a call fails every time, or ends its worker every time.
+    """
+
+    session: Session
+
+    def __call__(self, function: Callable[[Any], Any], units: Iterable[Any]) -> list[Any]:
+        session, cluster = self.session, self.session.cluster
+        care = session.care(session.limits.tile_seconds)
+        folder = str(session.plan.config.output_path)
+        tasks = (Task(Numbered(function), unit, folder) for unit in enumerate(units))
+        results: dict[int, Any] = {}
+        lost = []
+        for outcome in execute(cluster.executor, tasks, window=cluster.window, **care):
+            if outcome.state == "lost":
+                lost.append(outcome.task)
+            else:
+                results |= [_result(outcome)]
+        results |= [_result(outcome) for outcome in execute_alone(cluster.executor, lost, tries=ATTEMPTS, **care)]
+        return [results[number] for number in range(len(results))]
+
+
+def _result(outcome: Outcome) -> tuple[int, Any]:
+    if outcome.state != "done":
+        raise SurveyCNNError(f"nothing is published: a piece of the catalog {outcome.state}: {outcome.reason}\n{outcome.details}")
+    return outcome.result
