@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from surveycnn.catalogs.lens_candidates import LensCandidates
+    from surveycnn.catalogs.origin import Origin
     from surveycnn.catalogs.redshifts import RedshiftDistribution
 
 
@@ -268,6 +269,14 @@ class Catalog:
         from surveycnn.catalogs.lens_candidates import lens_candidates
 
         return lens_candidates(self, contaminants_per_deg2, outside_domain=outside_domain, area_deg2=area_deg2)
+
+    # -- provenance --------------------------------------------------------------------------------------------------------
+
+    def origin(self, source_id: int) -> Origin:
+        """Where a row comes from: mosaic, tile and pixel, image files with digests and zero points, models, run, versions."""
+        from surveycnn.catalogs.origin import origin
+
+        return origin(self, source_id)
 
     # -- shown -------------------------------------------------------------------------------------------------------------
 
