@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from surveycnn.catalogs.formats import write_fits, write_zarr
+from surveycnn.catalogs.fits_table import write_fits
 from surveycnn.catalogs.tables import arrow_to_astropy, arrow_to_numpy, numpy_to_arrow
+from surveycnn.catalogs.zarr_store import write_zarr
 from surveycnn.errors import CatalogError
 
 if TYPE_CHECKING:

@@ -22,8 +22,15 @@ if TYPE_CHECKING:
 ATTRS_KEY = b"surveycnn"
 """Schema metadata that holds the attributes of the dataset, as JSON."""
 
-_DIM_KEY = "dim"
-_DEFAULT_DIM = "component"
+DIM_KEY = "dim"
+"""Field metadata that holds the second dimension of a column with several values per row."""
+DEFAULT_DIM = "component"
+CUBE_KEY = "columns"
+"""Attribute of a variable that repeats columns as a cube: their names."""
+_NULL_KEY = "null_value"
+_META_KEYS = ("ucd", "filled_by", "plane")
+"""Attributes that an astropy column has no place for but its meta."""
+_WHOLE_NUMBERS = frozenset({pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()})
 
 
 def dataset_to_arrow(dataset: xr.Dataset) -> pa.Table:
@@ -32,7 +39,8 @@ def dataset_to_arrow(dataset: xr.Dataset) -> pa.Table:
     Parameters
     ----------
     dataset
-        Variables of dims (source,), or (source, n) which become fixed-size lists. Text is an object or string array.
+        Variables of dims (source,), or (source, n) which become fixed-size lists. Text is an object or string array. Cubes of
+        `surveycnn.catalogs.cubes`, which repeat columns, are left out.
 
     Raises
     ------
@@ -41,15 +49,23 @@ def dataset_to_arrow(dataset: xr.Dataset) -> pa.Table:
     """
     fields, arrays = [], []
     for name, variable in dataset.data_vars.items():
+        if _is_cube(variable, dataset):
+            continue
         if variable.dims[:1] != (SOURCE_DIM,) or variable.ndim > 2:
             raise SchemaError(f"column {name!r} has dims {variable.dims}, expected ({SOURCE_DIM!r},) or ({SOURCE_DIM!r}, n)")
         metadata = {key: str(value) for key, value in variable.attrs.items()}
         if variable.ndim == 2:
-            metadata[_DIM_KEY] = str(variable.dims[1])
+            metadata[DIM_KEY] = str(variable.dims[1])
         arrays.append(numpy_to_arrow(variable.values))
         fields.append(pa.field(str(name), arrays[-1].type, metadata=metadata))
     attrs = {ATTRS_KEY: json.dumps(dict(dataset.attrs), sort_keys=True)} if dataset.attrs else None
     return pa.table(arrays, schema=pa.schema(fields, metadata=attrs))
+
+
+def _is_cube(variable: xr.DataArray, dataset: xr.Dataset) -> bool:
+    """Whether a variable repeats columns of the dataset."""
+    columns = variable.attrs.get(CUBE_KEY)
+    return isinstance(columns, list | tuple) and bool(columns) and set(columns) <= set(dataset.data_vars)
 
 
 def arrow_to_dataset(table: pa.Table) -> xr.Dataset:
@@ -58,24 +74,44 @@ def arrow_to_dataset(table: pa.Table) -> xr.Dataset:
     for field in table.schema:
         attrs = field_attrs(field)
         values = arrow_to_numpy(table.column(field.name))
-        dim = attrs.pop(_DIM_KEY, _DEFAULT_DIM)
+        dim = attrs.pop(DIM_KEY, DEFAULT_DIM)
         data_vars[field.name] = ((SOURCE_DIM, dim)[: values.ndim], values, attrs)
     attrs = json.loads((table.schema.metadata or {}).get(ATTRS_KEY, b"{}"))
     return xr.Dataset(data_vars, attrs=attrs)
 
 
 def arrow_to_astropy(table: pa.Table) -> Table:
-    """Astropy table of the columns of `table`: units and descriptions on the columns, the UCD in the column's meta."""
-    from astropy.table import Column, Table
+    """Astropy table of the columns of `table`: units and descriptions on the columns, the UCD and the rest in the column's meta.
+
+    Columns with a null value are masked where they have it; ``meta["values"]["null"]`` is where astropy looks for it in VOTables.
+    """
+    from astropy.table import Column, MaskedColumn, Table
 
     columns = []
     for field in table.schema:
-        attrs = field_attrs(field)
+        attrs, null = field_attrs(field), null_value(field)
         values = arrow_to_numpy(table.column(field.name))
         values = values.astype(str) if values.dtype == object else values
-        meta = {"ucd": attrs["ucd"]} if "ucd" in attrs else {}
-        columns.append(Column(values, field.name, unit=attrs.get("units"), description=attrs.get("description"), meta=meta))
+        meta: dict[str, object] = {key: attrs[key] for key in _META_KEYS if key in attrs}
+        told = {"unit": attrs.get("units"), "description": attrs.get("description"), "meta": meta}
+        if null is None:
+            columns.append(Column(values, field.name, **told))
+        else:
+            meta["values"] = {"null": null}
+            columns.append(MaskedColumn(values, field.name, mask=values == null, fill_value=null, **told))
     return Table(columns)
+
+
+def null_value(field: pa.Field) -> int | None:
+    """The whole number that stands for no value in a column; None where there is none."""
+    text = field_attrs(field).get(_NULL_KEY, "")
+    is_number = text.removeprefix("-").isdecimal() and pa.types.is_integer(field.type)
+    return int(text) if is_number and _fits_into(int(text), field.type) else None
+
+
+def _fits_into(value: int, kind: pa.DataType) -> bool:
+    limits = np.iinfo(kind.to_pandas_dtype())
+    return limits.min <= value <= limits.max
 
 
 def astropy_to_arrow(table: Table) -> pa.Table:
@@ -92,8 +128,12 @@ def astropy_to_arrow(table: Table) -> pa.Table:
         filled = values.filled(np.nan if values.dtype.kind == "f" else None) if hasattr(values, "filled") else values
         arrays.append(numpy_to_arrow(np.asarray(filled)))
         info = column.info
-        metadata = {"description": info.description, "units": str(info.unit or ""), "ucd": (info.meta or {}).get("ucd")}
-        fields.append(pa.field(info.name, arrays[-1].type, metadata={key: value for key, value in metadata.items() if value}))
+        meta = dict(info.meta or {})
+        metadata = {"description": info.description, "units": str(info.unit or ""), **{key: meta.get(key) for key in _META_KEYS}}
+        null = (meta.get("values") or {}).get("null")
+        metadata[_NULL_KEY] = str(null) if null is not None and arrays[-1].type in _WHOLE_NUMBERS else ""
+        told = {key: str(value) for key, value in metadata.items() if value}
+        fields.append(pa.field(info.name, arrays[-1].type, metadata=told))
     return pa.table(arrays, schema=pa.schema(fields))
 
 
@@ -106,7 +146,9 @@ def numpy_to_arrow(values: np.ndarray) -> pa.Array:
     """Arrow array of `values` of shape (n,) or (n, k); text becomes strings, (n, k) fixed-size lists."""
     if values.ndim > 2:
         raise SchemaError(f"a column has row shape {values.shape[1:]}, expected one number or one row of numbers")
-    if values.dtype.kind in "OUST":
+    if values.dtype.kind in "UT":
+        return pa.array(values.tolist(), type=pa.string())
+    if values.dtype.kind in "OS":
         return pa.array([_text(value) for value in values], type=pa.string())
     native = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
     if native.ndim == 1:

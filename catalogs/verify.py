@@ -8,16 +8,17 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from surveycnn.catalogs import formats
 from surveycnn.catalogs.columns import position_columns
+from surveycnn.catalogs.file_source import file_kinds, file_source
 from surveycnn.catalogs.healpix import healpix_index
 from surveycnn.catalogs.publish import file_digests
-from surveycnn.catalogs.source import FITS, HATS, PROVENANCE, ZARR, HatsSource, open_source
+from surveycnn.catalogs.source import HATS, PROVENANCE, HatsSource, Source, open_source
 from surveycnn.catalogs.swap import read_settled
 from surveycnn.catalogs.tables import arrow_to_numpy, field_attrs, numpy_to_arrow
 from surveycnn.schema import Schema
@@ -58,16 +59,15 @@ def _readers(folder: Path) -> dict[str, Callable[[], pa.Table]]:
     """Readers of the formats that are there."""
     readers: dict[str, Callable[[], pa.Table]] = {}
     if (folder / HATS).is_dir():
-        readers["hats"] = lambda: _read_hats(folder / HATS)
-    if (folder / ZARR).is_dir():
-        readers["zarr"] = lambda: formats.read_zarr(folder / ZARR)
-    if (folder / FITS).is_file():
-        readers["fits"] = lambda: formats.read_fits(folder / FITS)
-    return readers
+        readers["hats"] = lambda: _read(HatsSource(folder / HATS))
+    return readers | {kind: partial(_read_file, folder, kind) for kind in file_kinds(folder)}
 
 
-def _read_hats(hats_dir: Path) -> pa.Table:
-    source = HatsSource(hats_dir)
+def _read_file(folder: Path, kind: str) -> pa.Table:
+    return _read(file_source(folder, kind))
+
+
+def _read(source: Source) -> pa.Table:
     tables = list(source.scan(source.schema.names, None))
     return pa.concat_tables(tables) if tables else source.schema.empty_table()
 

@@ -19,6 +19,29 @@ SOURCE_DIM = "source"
 
 
 @dataclass(frozen=True)
+class Plane:
+    """Place of a column in a cube of dims (source, `dim`): ``flux_r`` is the plane r of the cube flux along bands.
+
+    >>> Plane.parse(str(Plane("flux", "band", "r")))
+    Plane(cube='flux', dim='band', label='r')
+    """
+
+    cube: str
+    dim: str
+    label: str
+    """Coordinate along `dim`."""
+
+    def __str__(self) -> str:
+        return f"{self.cube} {self.dim} {self.label}"
+
+    @classmethod
+    def parse(cls, text: str) -> Plane | None:
+        """The plane that a text of :meth:`__str__` stands for; None where it stands for none."""
+        parts = text.split(" ", 2)
+        return cls(*parts) if len(parts) == 3 and all(parts) else None
+
+
+@dataclass(frozen=True)
 class Variable:
     """One named array or column."""
 
@@ -34,18 +57,31 @@ class Variable:
     dims: tuple[str, ...] = (SOURCE_DIM,)
     sizes: tuple[int, ...] = ()
     """Lengths of the dims after ``source``."""
+    filled_by: str = ""
+    """The step that gives the values: detection, photometry, merge, lens model, ..."""
+    null: int | None = None
+    """Whole numbers: the value that stands for no value; None where every value is one."""
+    plane: Plane | None = None
+    """The place that the column has in a cube; None where it has none."""
 
     @property
     def is_text(self) -> bool:
         return self.dtype == "str"
 
+    @property
+    def attrs(self) -> dict[str, str]:
+        """What files say of the column beside its values; keys without a value are left out."""
+        attrs = {"description": self.doc, "units": self.unit, "ucd": self.ucd, "filled_by": self.filled_by}
+        attrs |= {"null_value": "" if self.null is None else str(self.null), "plane": str(self.plane or "")}
+        return {key: text for key, text in attrs.items() if text}
+
     def empty(self, n_rows: int = 0) -> np.ndarray:
-        """Array of this variable with `n_rows` rows: NaN for floats, 0, False or "" else."""
+        """Array of this variable with `n_rows` rows: NaN for floats, the null value or 0, False or "" else."""
         shape = (n_rows, *self.sizes)
         if self.is_text:
             return np.full(shape, "", dtype=object)
         dtype = np.dtype(self.dtype)
-        return np.full(shape, np.nan, dtype) if dtype.kind == "f" else np.zeros(shape, dtype)
+        return np.full(shape, np.nan if dtype.kind == "f" else self.null or 0, dtype)
 
     def check(self, values: np.ndarray) -> None:
         """Raise SchemaError where `values` has another shape or dtype than this variable."""
@@ -89,16 +125,13 @@ class Schema(Mapping[str, Variable]):
         return f"Schema({', '.join(self)})"
 
     def dataset(self, columns: Mapping[str, np.ndarray]) -> xr.Dataset:
-        """Dataset of `columns` in schema order with unit, ucd and doc as attributes; validated."""
+        """Dataset of `columns` in schema order with unit, ucd, doc and the rest as attributes; validated."""
         data_vars = {}
         for name, variable in self.items():
             if name not in columns:
                 continue
-            attrs = {"description": variable.doc}
-            attrs |= {"units": variable.unit} if variable.unit else {}
-            attrs |= {"ucd": variable.ucd} if variable.ucd else {}
             values = np.asarray(columns[name], dtype=object if variable.is_text else None)
-            data_vars[name] = (variable.dims, values, attrs)
+            data_vars[name] = (variable.dims, values, variable.attrs)
         dataset = xr.Dataset(data_vars | {name: (SOURCE_DIM, columns[name]) for name in columns if name not in self})
         self.validate(dataset)
         return dataset

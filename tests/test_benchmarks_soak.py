@@ -13,7 +13,7 @@ import pytest
 from benchmarks.soak import compare
 from benchmarks.soak.moments import AFTER, DECIDED, INFER, INGEST, MERGE, MOVING, N_ENTRIES, SETTLE, STAGE, START, Files
 from benchmarks.soak.rounds import Round, Setting, _Killer
-from surveycnn.catalogs.formats import write_fits
+from surveycnn.catalogs.fits_table import write_fits
 from surveycnn.catalogs.swap import OLD, READY, STAGING
 
 

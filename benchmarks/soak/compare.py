@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from surveycnn.catalogs import formats
+from surveycnn.catalogs.fits_table import read_fits
 from surveycnn.catalogs.publish import file_digests
 from surveycnn.catalogs.source import FITS, HATS, PROVENANCE, ZARR, HatsSource
 from surveycnn.catalogs.tables import arrow_to_numpy
+from surveycnn.catalogs.zarr_store import read_zarr
 
 
 def differences(quiet: Path, output: Path) -> list[str]:
@@ -33,7 +34,7 @@ def differences(quiet: Path, output: Path) -> list[str]:
 
 def read_formats(output: Path) -> dict[str, pa.Table]:
     """All rows of each format that is there."""
-    readers = {HATS: _read_hats, ZARR: formats.read_zarr, FITS: formats.read_fits}
+    readers = {HATS: _read_hats, ZARR: read_zarr, FITS: read_fits}
     return {name: read(output / name) for name, read in readers.items() if (output / name).exists()}
 
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from surveycnn.catalogs import publish as publish_module
-from surveycnn.catalogs.formats import write_fits
+from surveycnn.catalogs.fits_table import write_fits
 from surveycnn.catalogs.publish import publish
 from surveycnn.catalogs.source import hats_partitions
 from surveycnn.catalogs.verify import verify_catalog
