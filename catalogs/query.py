@@ -7,20 +7,23 @@ partitions of the sky that the steps need.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from surveycnn.catalogs import export
-from surveycnn.catalogs.expression import Expression, parse_condition, unknown_column
+from surveycnn.catalogs.expression import parse_condition, unknown_column
+from surveycnn.catalogs.ids import COLUMN, Ids
 from surveycnn.catalogs.reading import reading
-from surveycnn.catalogs.regions import Box, Cone, Polygon, Region
+from surveycnn.catalogs.regions import Box, Cone, Polygon
+from surveycnn.catalogs.selecting import Selection
 from surveycnn.catalogs.source import COVERAGE, PROVENANCE, HatsSource, Source, TableSource, open_source
+from surveycnn.catalogs.steps import Step, Top
 from surveycnn.catalogs.swap import read_settled
 from surveycnn.catalogs.tables import arrow_to_astropy, arrow_to_dataset, arrow_to_numpy, field_attrs
 from surveycnn.errors import CatalogError
@@ -31,29 +34,13 @@ if TYPE_CHECKING:
     import qp
     import xarray as xr
     from astropy.table import Table
+    from distributed import Client
     from mocpy import MOC
     from numpy.typing import ArrayLike
 
     from surveycnn.catalogs.lens_candidates import LensCandidates
     from surveycnn.catalogs.origin import Origin
     from surveycnn.catalogs.redshifts import RedshiftDistribution
-
-
-@dataclass(frozen=True)
-class Top:
-    """The first `n` rows in descending order of a column; NaN last, ties in the order of the rows."""
-
-    n: int
-    by: str
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        values = arrow_to_numpy(table[self.by])
-        # ~ reverses whole numbers without overflow; NaN sorts last whatever its sign
-        key = -values if values.dtype.kind == "f" else ~values
-        return table.take(np.argsort(key, kind="stable")[: self.n])
-
-
-Step: TypeAlias = Region | Expression | Top
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +57,7 @@ class Catalog:
     steps: tuple[tuple[str, Step], ...] = ()
     """Selections so far, each with its text."""
     _selected: tuple[str, ...] | None = None
+    _client: Any = None
 
     # -- what it is --------------------------------------------------------------------------------------------------------
 
@@ -85,9 +73,7 @@ class Catalog:
 
     @cached_property
     def _n_rows(self) -> int:
-        if not self.steps:
-            return self._source.count()
-        return sum(table.num_rows for table in self.scan(self._source.schema.names[:1]))
+        return self._selection.count()
 
     def __len__(self) -> int:
         return self._n_rows
@@ -126,6 +112,19 @@ class Catalog:
     def polygon(self, vertices: Sequence[tuple[float, float]]) -> Catalog:
         """Rows inside a polygon of great circles through (ra, dec) pairs in degrees, convex or not."""
         return self._with(f"polygon of {len(vertices)} vertices", Polygon.of(vertices))
+
+    def moc(self, moc: MOC | str | Path) -> Catalog:
+        """Rows in the cells of a MOC: a ``mocpy.MOC``, or a file of one."""
+        from surveycnn.catalogs.moc_region import MocRegion
+
+        text = f"moc {str(moc)!r}" if isinstance(moc, str | Path) else "moc"
+        return self._with(text, MocRegion.of(moc))
+
+    def ids(self, ids: Iterable[int]) -> Catalog:
+        """Rows whose source_id is one of `ids`, in the order of the catalog; ids that it does not have are left out."""
+        self._check_columns([COLUMN])
+        step = Ids.of(ids)
+        return self._with(f"{len(step.values)} ids", step)
 
     def where(self, condition: str) -> Catalog:
         """Rows for which a condition holds, such as ``"lens_prob > 0.9 and not has_flag('edge')"``.
@@ -166,6 +165,20 @@ class Catalog:
 
         table = crossmatch(self, other, float(radius_arcsec), suffix)
         return Catalog(TableSource(table), f"{self.name} crossmatch")
+
+    def on(self, client: Client | None) -> Catalog:
+        """The same rows, read by the workers of a Dask cluster, which need to see the catalog's folder under the same path.
+
+        One task reads a file; as many as the workers have threads run at a time, and their rows come back in order.
+
+        Parameters
+        ----------
+        client
+            A ``distributed.Client``, or None to read in this process again.
+        """
+        if client is not None and not all(hasattr(client, name) for name in ("submit", "nthreads")):
+            raise CatalogError(f"on: found {type(client).__name__}, expected a distributed.Client")
+        return replace(self, _client=client)
 
     def _with(self, text: str, step: Step) -> Catalog:
         return replace(self, steps=(*self.steps, (text, step)))
@@ -212,23 +225,26 @@ class Catalog:
         """Write the rows to a .fits, .parquet, .csv, .ecsv, .vot or .zarr file, which appears whole or not at all."""
         return export.write(self.to_arrow(), Path(path))
 
-    def scan(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Tables of `columns`, selected or not, of the selected rows, in order and one at a time: memory follows the result."""
-        tops = [place for place, (_, step) in enumerate(self.steps) if isinstance(step, Top)]
-        cut = tops[0] + 1 if tops else len(self.steps)
-        streamed, rest = [step for _, step in self.steps[:cut]], [step for _, step in self.steps[cut:]]
-        region = next((step for step in streamed if isinstance(step, Cone | Box | Polygon)), None)
-        needed = list(dict.fromkeys([*columns, *(name for _, step in self.steps for name in _columns_of(step))]))
-        parts = (_apply(table, streamed) for table in self._source.scan(needed, region))
-        if not tops:
-            yield from (part.select(list(columns)) for part in parts)
-            return
-        # the best of each part hold the best of all; only so many rows are ever in memory
-        best: pa.Table | None = None
-        for part in parts:
-            best = _apply(part if best is None else pa.concat_tables([best, part]), streamed[-1:])
-        if best is not None:
-            yield _apply(best, rest).select(list(columns))
+    def scan(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Tables of the selected rows, in order and one at a time, so that memory is bounded however many there are.
+
+        Parameters
+        ----------
+        columns
+            Names of columns, selected or not; by default those that are selected.
+
+        Examples
+        --------
+        >>> for table in catalog.where("is_primary").scan(["ra", "dec"]):  # doctest: +SKIP
+        ...     counts += np.histogram2d(table["ra"], table["dec"], bins)[0]
+        """
+        wanted = self.columns if columns is None else list(columns)
+        self._check_columns(wanted)
+        return self._selection.tables(wanted)
+
+    @property
+    def _selection(self) -> Selection:
+        return Selection(self._source, tuple(step for _, step in self.steps), self._client)
 
     # -- photometric redshifts ---------------------------------------------------------------------------------------------
 
@@ -302,30 +318,6 @@ class Catalog:
     def hats_path(self) -> Path | None:
         """Folder of the HATS collection, where the rows come from one."""
         return self._source.hats_dir if isinstance(self._source, HatsSource) else None
-
-
-def _columns_of(step: Step) -> Sequence[str]:
-    if isinstance(step, Expression):
-        return step.columns
-    if isinstance(step, Top):
-        return (step.by,)
-    return "ra", "dec"
-
-
-def _apply(table: pa.Table, steps: Sequence[Step]) -> pa.Table:
-    """Rows of `table` that pass all steps, one after another."""
-    for step in steps:
-        if isinstance(step, Top):
-            table = step(table)
-            continue
-        columns = {name: arrow_to_numpy(table[name]) for name in _columns_of(step)}
-        if isinstance(step, Expression):
-            mask = step(columns, table.num_rows)
-        else:
-            mask = step.contains(columns["ra"], columns["dec"])
-        if not mask.all():
-            table = table.filter(pa.array(mask))
-    return table
 
 
 def open_catalog(path: str | Path) -> Catalog:

@@ -157,12 +157,9 @@ def test_parse_condition__too_long() -> None:
         parse_condition("1 == 1" + " " * MAX_LENGTH, pa.schema([("ra", pa.float64())]))
 
 
-def test_condition__beyond_64_bits() -> None:
-    condition = parse_condition(
-        "source_id > 0 and source_id + 9223372036854775807 * 2 > 0", pa.schema([("source_id", pa.int64())])
-    )
+def test_parse_condition__beyond_64_bits() -> None:
     with pytest.raises(CatalogError, match="leave 64 bits"):
-        condition({"source_id": np.arange(3)}, 3)
+        parse_condition("source_id > 0 and source_id + 9223372036854775807 * 2 > 0", pa.schema([("source_id", pa.int64())]))
 
 
 def _laughs(depth: int) -> str:

@@ -142,11 +142,8 @@ def test_catalog__reads_only_what_is_needed(published, monkeypatch):
     step = catalog.cone(352, -31, 60).where("lens_prob > 0").select(["source_id"])
     assert len(catalog) == 1500 and repr(step) and catalog._repr_html_() and not read
     assert step["source_id"] is not None
-    assert (
-        len(read) <= 4
-        and sum(rows for rows, _ in read) < 100
-        and {columns for _, columns in read} == {("source_id", "ra", "dec", "lens_prob")}
-    )
+    assert len(read) <= 4 and sum(rows for rows, _ in read) < 200
+    assert {columns for _, columns in read} <= {("ra", "dec", "lens_prob"), ("source_id",)}
 
 
 def test_catalog__is_shown_with_its_selections(published):
