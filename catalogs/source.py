@@ -11,8 +11,9 @@ from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from surveycnn.catalogs import formats
-from surveycnn.catalogs.file_source import FileSource
+from surveycnn.catalogs.file_source import FITS as FITS
+from surveycnn.catalogs.file_source import ZARR as ZARR
+from surveycnn.catalogs.file_source import file_kinds, file_source
 from surveycnn.catalogs.hats_source import HATS_MAIN as HATS_MAIN
 from surveycnn.catalogs.hats_source import HatsSource, is_hats
 from surveycnn.catalogs.hats_source import hats_partitions as hats_partitions
@@ -21,7 +22,7 @@ from surveycnn.catalogs.parquet_piece import Group
 from surveycnn.catalogs.regions import Region
 from surveycnn.errors import CatalogError
 
-HATS, ZARR, FITS = "hats", "catalog.zarr", "catalog.fits"
+HATS = "hats"
 COVERAGE, PROVENANCE, REPORT = "coverage.fits", "provenance.json", "report.html"
 HATS_ID_INDEX = "sources_id_index"
 """Folder of the index of source_id inside the HATS collection."""
@@ -88,9 +89,8 @@ def open_source(folder: Path) -> Source:
     for place in (folder / HATS, folder):
         if is_hats(place):
             return HatsSource(place)
-    for name in (ZARR, FITS):
-        if (folder / name).exists():
-            return FileSource(folder / name)
+    for kind in file_kinds(folder):
+        return file_source(folder, kind)
     if not folder.is_dir():
         raise CatalogError(f"there is no folder {str(folder)!r}: give the output folder of a survey run")
     found = sorted(path.name for path in folder.iterdir())[:8]
@@ -103,13 +103,10 @@ def count_rows(folder: Path) -> dict[str, int]:
     counts = {}
     if (folder / HATS).is_dir():
         counts["hats"] = HatsSource(folder / HATS).count_stored()
-    counts |= {name: formats.count(folder / path) for name, path in (("zarr", ZARR), ("fits", FITS)) if (folder / path).exists()}
-    return counts
+    return counts | {kind: file_source(folder, kind).count() for kind in file_kinds(folder)}
 
 
 def open_sources(folder: Path) -> dict[str, Source]:
     """Source of each format in a catalog folder."""
     sources: dict[str, Source] = {"hats": HatsSource(folder / HATS)} if (folder / HATS).is_dir() else {}
-    return sources | {
-        kind: FileSource(folder / path) for kind, path in (("zarr", ZARR), ("fits", FITS)) if (folder / path).exists()
-    }
+    return sources | {kind: file_source(folder, kind) for kind in file_kinds(folder)}
