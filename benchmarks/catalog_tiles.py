@@ -21,6 +21,7 @@ from astropy.wcs import WCS
 
 from surveycnn.catalogs.columns import source_schema
 from surveycnn.catalogs.coverage import Footprint
+from surveycnn.catalogs.encodings import encodings
 from surveycnn.catalogs.tables import dataset_to_arrow
 from surveycnn.models.package import find_card
 from surveycnn.schema import Schema, Variable
@@ -87,7 +88,7 @@ class Field:
         path = folder / self.name / f"{row:03d}_{column:03d}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         table = dataset_to_arrow(schema.dataset(values))
-        pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+        pq.write_table(table, path, compression="zstd", write_page_checksum=True, **encodings(table.schema))
         return path
 
 

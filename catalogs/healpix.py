@@ -84,7 +84,10 @@ class Zone:
 
     def within(self, index: np.ndarray, n_rings: int) -> np.ndarray:
         """(n,) True for order-29 indices in the pixel or the first `n_rings` rings."""
-        return self.inside(index) | np.isin(index >> CELL_SHIFT, self.cells(n_rings))
+        cells, found = self.cells(n_rings), index >> CELL_SHIFT
+        if not len(cells):
+            return self.inside(index)
+        return self.inside(index) | (cells[np.searchsorted(cells[:-1], found)] == found)
 
     def cells(self, n_rings: int) -> np.ndarray:
         """Sorted cells of the first `n_rings` rings."""

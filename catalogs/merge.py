@@ -84,16 +84,24 @@ class TilePart:
             Where the files do not hold the rows that they did, or other columns than they should.
         """
         columns: dict[str, list[pa.Array]] = {name: [] for name in self.schema.names}
-        indices = [np.zeros(0, dtype=np.int64)]
+        indices, around = [np.zeros(0, dtype=np.int64)], []
         for path in self.files:
-            table, index = self._in_zone(_filled(path, read_tile(path), self.schema))
+            whole = _filled(path, read_tile(path), self.schema)
+            if self._decides:
+                around.append(self._near(whole))
+            table, index = self._in_zone(whole)
             for name in columns:
                 columns[name] += table[name].chunks
             indices.append(index)
         index = np.concatenate(indices)
         if len(index) != self.n_rows:
             raise SurveyCNNError(f"merged {len(index)} rows, but the {len(self.files)} tile files hold {self.n_rows}")
-        return self._with_primary(_sorted(columns, index, self.schema))
+        if self._decides:
+            others = sorted(set(self.around) - set(self.files))
+            around += [
+                self._near(_filled(path, read_tile(path, self._key_names), self.schema, self._key_names)) for path in others
+            ]
+        return self._with_primary(_sorted(columns, index, self.schema), around)
 
     def _in_zone(self, table: pa.Table) -> tuple[pa.Table, np.ndarray]:
         """Rows of a table that are in the pixel, and their order-29 indices."""
@@ -101,29 +109,38 @@ class TilePart:
         inside = self.zone.inside(index) if self.zone is not None else np.ones(len(index), dtype=bool)
         return (table, index) if inside.all() else (table.filter(pa.array(inside)), index[inside])
 
-    def _with_primary(self, table: pa.Table) -> pa.Table:
+    @property
+    def _decides(self) -> bool:
+        """Whether rows are to be compared with those of other mosaics."""
+        return bool(self.footprints) and "is_primary" in self.schema.names
+
+    @property
+    def _key_names(self) -> list[str]:
+        return [name for name in (*_KEYS, INPUT_ID) if name in self.schema.names]
+
+    def _with_primary(self, table: pa.Table, around: list[pa.Table]) -> pa.Table:
         """The table with is_primary set from the footprints; left as it is without them."""
-        if not self.footprints or "is_primary" not in table.column_names or not table.num_rows:
+        if not self._decides or not table.num_rows:
             return table
-        primary = self._primary_ids()
         position = table.column_names.index("is_primary")
-        values = np.isin(table["source_id"].to_numpy(), primary)
+        values = np.isin(table["source_id"].to_numpy(), self._primary_ids(pa.concat_tables(around)))
         return table.set_column(position, table.schema.field(position), pa.array(values))
 
-    def _primary_ids(self) -> np.ndarray:
+    def _near(self, table: pa.Table) -> pa.Table:
+        """Keys of the rows of a table in the pixel and the rings around it."""
+        keys = table.select(self._key_names)
+        if self.zone is None:
+            return keys
+        near = self.zone.within(_index(keys), self.zone.n_rings)
+        return keys if near.all() else keys.filter(pa.array(near))
+
+    def _primary_ids(self, keys: pa.Table) -> np.ndarray:
         """source_id of the rows in the pixel, and some around it, that are primary."""
-        names = [*_KEYS, INPUT_ID] if INPUT_ID in self.schema.names else list(_KEYS)
-        tables = [_filled(path, read_tile(path, names), self.schema, names) for path in self.around]
-        indices = [_index(table) for table in tables]
+        columns = {name: arrow_to_numpy(keys[name]) for name in _KEYS}
+        same_object = columns["source_id"] & ((1 << PIXEL_BITS) - 1) if INPUT_ID in keys.column_names else None
+        wanted = settled = np.ones(keys.num_rows, dtype=bool)
         if self.zone is not None:
-            near = [self.zone.within(index, self.zone.n_rings) for index in indices]
-            tables = [table.filter(pa.array(mask)) for table, mask in zip(tables, near, strict=True)]
-            indices = [index[mask] for index, mask in zip(indices, near, strict=True)]
-        table, index = pa.concat_tables(tables), np.concatenate(indices)
-        columns = {name: arrow_to_numpy(table[name]) for name in _KEYS}
-        same_object = columns["source_id"] & ((1 << PIXEL_BITS) - 1) if INPUT_ID in table.column_names else None
-        wanted = settled = np.ones(len(index), dtype=bool)
-        if self.zone is not None:
+            index = _index(keys)
             wanted = self.zone.inside(index)
             settled = settled if self.is_everything else self.zone.within(index, self.zone.n_rings - 1)
         primary = primary_rows_of_part(columns, self.footprints, wanted, settled, same_object)
@@ -266,13 +283,15 @@ def _union(files: Sequence[Path]) -> pa.Schema:
 
 def _filled(path: Path, table: pa.Table, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
     """The table with exactly the columns of `schema`, or those of them in `columns`; what it lacks is filled."""
-    unknown = [name for name in table.column_names if name not in schema.names]
-    wrong = [one.name for one in table.schema if one.name in schema.names and one.type != schema.field(one.name).type]
+    found = dict(zip(table.column_names, table.columns, strict=True))
+    expected = {one.name: one.type for one in schema}
+    unknown = [name for name in found if name not in expected]
+    wrong = [name for name, column in found.items() if name in expected and column.type != expected[name]]
     if unknown or wrong:
         raise SurveyCNNError(f"tile file {str(path)!r} has unknown columns {unknown}, columns of another type {wrong}")
-    fields = [schema.field(name) for name in columns if name in schema.names] if columns is not None else list(schema)
-    arrays = [table[one.name] if one.name in table.column_names else _fill_values(one.type, table.num_rows) for one in fields]
-    return pa.table(arrays, schema=pa.schema(fields).remove_metadata())
+    names = [name for name in (expected if columns is None else columns) if name in expected]
+    arrays = [found[name] if name in found else _fill_values(expected[name], table.num_rows) for name in names]
+    return pa.table(arrays, names=names)
 
 
 def _fill_values(kind: pa.DataType, n_rows: int) -> pa.Array:

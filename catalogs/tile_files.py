@@ -129,9 +129,9 @@ def read_tile(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def _read(path: Path, columns: Sequence[str] | None) -> pa.Table:
-    names = [name for name in pq.read_schema(path).names if not name.startswith(PRIVATE)]
-    wanted = names if columns is None else [name for name in columns if name in names]
-    return pq.read_table(path, columns=wanted, partitioning=None, page_checksum_verification=True)
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        names = [name for name in file.schema_arrow.names if not name.startswith(PRIVATE)]
+        return file.read(names if columns is None else [name for name in columns if name in names])
 
 
 def id_sum(source_id: np.ndarray) -> int:

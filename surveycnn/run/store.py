@@ -21,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from surveycnn.catalogs.encodings import encodings
 from surveycnn.durable import atomic_path as atomic_path
 from surveycnn.durable import read_json as read_json
 from surveycnn.durable import remove_partials
@@ -178,7 +179,7 @@ class WorkStore:
         footer = {"unit_id": unit_id} | asdict(record)
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), _RECORD_KEY: json.dumps(footer).encode()})
         with atomic_path(path) as temporary:
-            pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+            pq.write_table(table, temporary, compression="zstd", write_page_checksum=True, **encodings(table.schema))
         self.failure_path(tile).unlink(missing_ok=True)
         return path
 
