@@ -5,7 +5,6 @@ Read and checked when a run is planned, brought to pixels of each mosaic at inge
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,10 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from astropy.units import Unit, UnitBase, UnitConversionError, deg
 from astropy.wcs import WCS
 
-from surveycnn.catalogs.tables import field_attrs
 from surveycnn.errors import InputError
 from surveycnn.paths import is_url, split_path
 from surveycnn.sky.files import file_sha256
@@ -25,6 +22,7 @@ from surveycnn.sky.wcs import pixel_positions, sky_positions, wcs_from_text
 from surveycnn.sources.centroid import on_grid
 from surveycnn.tables.arrays import array_of_column
 from surveycnn.tables.files import read_table
+from surveycnn.tables.positions import check_positions, column_named, degrees_of
 
 ID_NAMES = ("source_id", "id", "object_id", "objid", "number")
 """Columns that are taken for the ids of sources if none is named, in any case of letters."""
@@ -149,56 +147,14 @@ def _read(path: str, ra: str, dec: str, id_column: str | None, stamp: tuple[int,
     where = f"catalog of sources {path!r}"
     if not table.num_rows:
         raise InputError(f"{where} has no rows: give the sources to measure, or leave detection.catalog out to detect them")
-    lon = _degrees(table, _column(table, ra, "detection.ra", where), where)
-    lat = _degrees(table, _column(table, dec, "detection.dec", where), where)
-    _check_positions(lon, lat, where)
-    name = _column(table, id_column, "detection.id", where) if id_column else _customary_id(table)
+    names = table.column_names
+    ra, dec = column_named(names, ra, "detection.ra", where), column_named(names, dec, "detection.dec", where)
+    lon, lat = (degrees_of(table[name], table.schema.field(name), where) for name in (ra, dec))
+    check_positions(lon, lat, where)
+    name = column_named(names, id_column, "detection.id", where) if id_column else _customary_id(table)
     ids = _ids(table, name, where) if name else np.arange(table.num_rows, dtype=np.int64)
     lon = lon % 360.0
     return SourceTable(path, file_sha256(split_path(path)[0]), np.where(lon == 360.0, 0.0, lon), lat, ids, name)
-
-
-def _column(table: pa.Table, name: str, key: str, where: str) -> str:
-    """The column called `name`, or the only one of that name in another case."""
-    if name in table.column_names:
-        return name
-    same = [other for other in table.column_names if other.lower() == name.lower()]
-    if len(same) == 1:
-        return same[0]
-    close = difflib.get_close_matches(name, table.column_names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise InputError(f"{where} has no column {name!r} (key {key}): {hint}its columns are {', '.join(table.column_names)}")
-
-
-def _degrees(table: pa.Table, name: str, where: str) -> np.ndarray:
-    """(source,) float64 angles of a column, NaN where one is missing."""
-    values = array_of_column(table[name], name)
-    if values.ndim != 1 or values.dtype.kind not in "iuf":
-        kind = "text" if values.dtype == object else f"{values.dtype.name} of shape {values.shape}"
-        raise InputError(f"{where}: column {name!r} is {kind} (such as {values[0]!r}), expected degrees: convert it to numbers")
-    text = field_attrs(table.schema.field(name)).get("units", "")
-    unit = Unit(text, parse_strict="silent") if text else deg
-    angles = np.ma.filled(values.astype(np.float64), np.nan)
-    return angles if unit == deg else angles * _factor(unit, text, name, where)
-
-
-def _factor(unit: UnitBase, text: str, name: str, where: str) -> float:
-    try:
-        return float(unit.to(deg))
-    except (UnitConversionError, TypeError, ValueError):
-        raise InputError(f"{where}: column {name!r} has the unit {text!r}, expected deg or another unit of angles") from None
-
-
-def _check_positions(ra: np.ndarray, dec: np.ndarray, where: str) -> None:
-    with np.errstate(invalid="ignore"):
-        good = (ra >= -180) & (ra <= 360) & (np.abs(dec) <= 90)
-    bad = np.flatnonzero(~good)
-    if bad.size:
-        first = bad[0]
-        raise InputError(
-            f"{where}: {bad.size} of {ra.size} rows have no position on the sky, the first is row {first} (counted from 0) with "
-            f"ra {ra[first]:g} and dec {dec[first]:g} degrees: expected -180 to 360 and -90 to 90; remove or correct them"
-        )
 
 
 def _customary_id(table: pa.Table) -> str:

@@ -94,14 +94,15 @@ def split_vectors(table: pa.Table) -> pa.Table:
 
 
 def arrow_of_astropy(table: Table) -> pa.Table:
-    """Arrow table of an astropy table, units and descriptions as metadata of the fields; masked values are nulls."""
+    """Arrow table of an astropy table: units, UCDs and descriptions as metadata of the fields; masked values are nulls."""
     arrays, fields = [], []
     for column in table.itercols():
         values = getattr(column, "value", column)  # a Quantity column, too
         mask = np.asarray(values.mask) if np.any(getattr(values, "mask", False)) else None
         arrays.append(to_arrow(np.asarray(getattr(values, "unmasked", values)), mask))
-        metadata = {"description": column.info.description, "units": str(column.info.unit or "")}
-        metadata = {key: value for key, value in metadata.items() if value}
+        ucd = (column.info.meta or {}).get("ucd")
+        metadata = {"description": column.info.description, "units": str(column.info.unit or ""), "ucd": ucd}
+        metadata = {key: str(value) for key, value in metadata.items() if value}
         fields.append(pa.field(column.info.name, arrays[-1].type, metadata=metadata))
     return pa.table(arrays, schema=pa.schema(fields))
 

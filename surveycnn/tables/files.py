@@ -14,7 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +31,9 @@ from surveycnn.tables.arrays import (
 )
 from surveycnn.tables.hdf5 import read_columns
 from surveycnn.tables.votable import read_votable
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 SUFFIXES = (".parquet", ".fits", ".csv", ".ecsv", ".hdf5", ".h5")
 _READ_ONLY = {".fits.gz": ".fits", ".vot": ".vot", ".votable": ".vot", ".xml": ".vot"}
@@ -181,7 +184,20 @@ def _read_fits(file: str, part: str | int | None) -> pa.Table:
             if wanted not in numbers:
                 raise InputError(f"{file!r} has no table [{part}]: its tables are {', '.join(parts)}")
             options = {"character_as_bytes": False, "mask_invalid": False, "unit_parse_strict": "silent"}
-            return arrow_of_astropy(Table.read(hdus, hdu=wanted, format="fits", **options))
+            table = Table.read(hdus, hdu=wanted, format="fits", **options)
+            _add_meanings(table, hdus[wanted].header)
+            return arrow_of_astropy(table)
+
+
+def _add_meanings(table: Table, header: Any) -> None:
+    """Give the columns of a FITS table the UCDs and descriptions of its header, which astropy leaves there."""
+    for number in range(1, len(table.colnames) + 1):
+        name = header.get(f"TTYPE{number}")
+        if name in table.colnames:
+            ucd, description = header.get(f"TUCD{number}"), header.get(f"TCOMM{number}")
+            info = table[name].info
+            info.meta = {**(info.meta or {}), **({"ucd": ucd} if ucd else {})}
+            info.description = str(description) if description else info.description
 
 
 def _hdu_of_name(hdus: Any, name: str) -> int:
