@@ -181,6 +181,8 @@ def _origin(name: str, row: dict[str, Any], record: dict[str, Any]) -> Origin:
     if given is None:
         peak = y, x = divmod(pixel, grid.nx)
     tile = grid.tile(y // grid.core_px, x // grid.core_px)
+    if not tile.owns(y, x):
+        raise ValueError(f"pixel y {y}, x {x} is not on mosaic {mosaic!r} of {grid.ny} x {grid.nx} pixels")
     return Origin(
         source_id=number,
         catalog=name,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from astropy.io import fits
@@ -14,6 +15,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from surveycnn.catalogs.flags import has_flag
+from surveycnn.catalogs.query import open_catalog
 from surveycnn.config import SurveyConfig, load_config
 from surveycnn.errors import ConfigError, InputError, ResumeError
 from surveycnn.run.plan import make_plan
@@ -111,6 +113,19 @@ def test_given__do_not_depend_on_the_tiles_or_the_file(given, catalog, sky, tmp_
         else:
             np.testing.assert_array_equal(first[name], second[name], err_msg=name)
     assert recompute_tiles(tmp_path / "out", 1) == []
+    check_origins(given, tmp_path)
+
+
+def check_origins(given: Given, folder: Path) -> None:
+    """Each row comes from the tile whose file has it, and from its row of the table."""
+    catalog = open_catalog(folder / "out")
+    for number in catalog["source_id"]:
+        found = catalog.origin(number)
+        tile = pq.read_table(folder / "out" / "work" / "tiles" / found.mosaic / f"{found.tile.name}.parquet", partitioning=None)
+        assert number in tile["source_id"].to_pylist() and found.peak is None
+        row = found.given
+        assert row.input_id == given.table["name"][row.row] and row.sha256 == file_sha256(str(folder / "s.vot"))
+    assert repr(found).splitlines()[1].startswith(f"  source {row.input_id}, row {row.row} of {folder / 's.vot'}, sha256 ")
 
 
 def test_given__of_another_table_do_not_go_on(given, catalog, sky):
