@@ -158,7 +158,7 @@ def _row(catalog: Catalog, source_id: int) -> dict[str, Any]:
     names = ["source_id", "mosaic", "y", "x", "input_id"]
     names = [name for name in names if name in catalog.published_columns]
     whole = replace(catalog, steps=(), _selected=None)
-    rows = whole.where(f"source_id == {number}").select(names).to_arrow().to_pylist()
+    rows = whole.ids([number]).select(names).to_arrow().to_pylist()
     if not rows:
         raise CatalogError(f"catalog {catalog.name!r} has no source {number}: source_id is the number in the column of that name")
     return rows[0]
