@@ -188,9 +188,12 @@ def test_publish__refuses_a_format_with_other_rows(run, monkeypatch):
     """As many rows as there should be, but one of them in place of another."""
     from surveycnn.catalogs import building
 
-    before, write = (run.output_path / "catalog.fits").read_bytes(), building.write_fits
-    twice = lambda table, path: write(table.take([0, 0, *range(2, table.num_rows)]), path)  # noqa: E731
-    monkeypatch.setattr(building, "write_fits", twice)
+    before, write = (run.output_path / "catalog.fits").read_bytes(), building.write_fits_parts
+
+    def twice(paths, first, table):
+        write(paths, first, table.take([0, 0, *range(2, table.num_rows)]))
+
+    monkeypatch.setattr(building, "write_fits_parts", twice)
     with pytest.raises(SurveyCNNError, match=r"fits of the catalog has other rows when read back, 1 of \d+ are lost: nothing is"):
         run_publish(run)
     assert (run.output_path / "catalog.fits").read_bytes() == before
