@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,8 @@ import pyarrow as pa
 
 from surveycnn.catalogs import healpix
 from surveycnn.catalogs.columns import HEALPIX_COLUMN
-from surveycnn.catalogs.formats import write_fits, write_zarr
+from surveycnn.catalogs.fits_header import is_text
+from surveycnn.catalogs.fits_table import create_fits_parts, write_fits_parts
 from surveycnn.catalogs.merge import FIRST_RINGS, NeedsMore, Spread
 from surveycnn.catalogs.pieces import (
     INDEX_ROWS,
@@ -32,13 +34,16 @@ from surveycnn.catalogs.pieces import (
     margin_cells,
     piece_name,
 )
-from surveycnn.catalogs.source import FITS, HATS, HATS_ID_INDEX, HATS_MAIN, PROVENANCE, ZARR, open_sources
-from surveycnn.catalogs.stretches import Stretch, stretches
+from surveycnn.catalogs.source import HATS, HATS_ID_INDEX, HATS_MAIN, PROVENANCE, ZARR, open_sources
+from surveycnn.catalogs.stretches import Stretch, WriteStretch, stretches
 from surveycnn.catalogs.tile_files import raise_damages
+from surveycnn.catalogs.zarr_store import SHARD_ROWS, create_zarr, write_zarr_rows
 from surveycnn.durable import read_json
 from surveycnn.errors import SurveyCNNError
 
+_OWN_FILE = re.compile(r"catalog_\d{3}\.fits|coverage_[\w-]+\.fits")
 _CHECKED_ROWS = 1 << 20
+_FITS_ROWS = 1 << 17
 
 
 class Rows(Protocol):
@@ -77,6 +82,11 @@ class OldCatalog:
         found = [record.get(key) if isinstance(record, dict) else None for key in ("files", "made_from")]
         files, made_from = (one if isinstance(one, dict) else {} for one in found)
         return cls(folder, files, made_from)
+
+    @property
+    def entries(self) -> list[str]:
+        """Names of its files in the folder that not every catalog has: parts of a FITS table, coverages of models."""
+        return sorted(file for file in self.files if _OWN_FILE.fullmatch(file) and (self.folder / file).exists())
 
     def kept(self, name: str, made_from: str) -> Kept | None:
         """The file `name`, if it was made from the same."""
@@ -152,16 +162,18 @@ class Builder:
     # -- what is made of them ----------------------------------------------------------------------------------------------
 
     def write_zarr(self) -> None:
-        """Write the Zarr store."""
-        write_zarr(self._table(), self.folder / ZARR, {"name": self.name})
+        """Write the Zarr store, shard by shard."""
+        path = self.folder / ZARR
+        create_zarr(path, self.rows.schema, self.rows.n_rows, {"name": self.name}, is_sorted=True)
+        self.spread(WriteStretch(write_zarr_rows, path, self.rows.schema), self._stretches(SHARD_ROWS))
 
     def write_fits(self) -> None:
-        """Write the FITS table."""
-        write_fits(self._table(), self.folder / FITS)
-
-    def _table(self) -> pa.Table:
-        parts = [stretch.read().cast(self.rows.schema) for stretch in self._stretches(_CHECKED_ROWS)]
-        return pa.concat_tables(parts) if parts else self.rows.schema.empty_table()
+        """Write the FITS table, in one file or several."""
+        widths = {one.name: 1 for one in self.rows.schema if is_text(one.type)}
+        for piece in self.pieces:
+            widths = {name: max(width, piece.text_bytes[name]) for name, width in widths.items()}
+        paths = create_fits_parts(self.folder, self.rows.schema, self.rows.n_rows, widths, is_sorted=True)
+        self.spread(WriteStretch(write_fits_parts, paths, self.rows.schema), self._stretches(_FITS_ROWS))
 
     def _stretches(self, step: int) -> list[Stretch]:
         return stretches(self.sources, self.pieces, step)

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from surveycnn.catalogs.columns import HEALPIX_COLUMN
 from surveycnn.catalogs.encodings import encodings
+from surveycnn.catalogs.fits_table import text_widths
 from surveycnn.catalogs.healpix import ORDER, Zone, healpix_index, pixel_range
 from surveycnn.catalogs.merge import NeedsMore
 from surveycnn.catalogs.tables import arrow_to_numpy
@@ -181,15 +182,10 @@ def read_back(path: Path, order: int, pixel: int) -> Piece:
         len(index),
         id_sum(source_id),
         int(np.count_nonzero(arrow_to_numpy(table["is_primary"]))) if "is_primary" in names else len(index),
-        {name: max(map(fits_length, table[name].unique().to_pylist()), default=0) for name in texts},
+        text_widths(table.select(texts)),
         tuple(np.sort(source_id)[np.linspace(0, len(source_id) - 1, _QUANTILES).astype(int)].tolist()) if len(source_id) else (),
         sha256_of(path),
     )
-
-
-def fits_length(text: str | None) -> int:
-    """Bytes of a text in a FITS table."""
-    return len((text or "").encode("ascii", "backslashreplace"))
 
 
 def sha256_of(path: Path) -> str:

@@ -11,7 +11,7 @@ import contextlib
 import importlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,11 @@ import pyarrow as pa
 import xarray as xr
 
 from surveycnn.catalogs.building import Builder, OldCatalog, Rows
+from surveycnn.catalogs.fits_table import fits_files
 from surveycnn.catalogs.merge import Spread, one_by_one
 from surveycnn.catalogs.pieces import sha256_of
-from surveycnn.catalogs.source import COVERAGE, FITS, HATS, PROVENANCE, REPORT, ZARR
-from surveycnn.catalogs.swap import replace_entries
+from surveycnn.catalogs.source import COVERAGE, FITS, HATS, MODEL_COVERAGE, PROVENANCE, REPORT, ZARR
+from surveycnn.catalogs.swap import finish, replace_entries
 from surveycnn.catalogs.table_rows import TableRows
 from surveycnn.catalogs.tables import dataset_to_arrow
 from surveycnn.errors import ConfigError, without_secrets
@@ -87,6 +88,7 @@ def publish_rows(
     *,
     formats: Sequence[str] = FORMATS,
     coverage: MOC | None = None,
+    model_coverages: Mapping[str, MOC] | None = None,
     provenance: Mapping[str, object] | None = None,
     name: str = "catalog",
     partition_rows: int | None = None,
@@ -102,6 +104,8 @@ def publish_rows(
         Folder of the catalog; other things in it stay.
     coverage
         Sky that was searched, for coverage.fits.
+    model_coverages
+        Sky that each model has looked at, by its name, for coverage_<name>.fits.
     provenance
         What the run knows about itself; rows, columns and digests of the files are added. Equal contents give equal bytes.
     name
@@ -123,8 +127,10 @@ def publish_rows(
     _check_formats(formats)
     out_dir = Path(out_dir)
     limit = partition_rows or max(1, min(MAX_PARTITION_ROWS, PARTITION_BYTES // max(row_bytes(rows.schema), 1)))
-    with writing_into(out_dir), replace_entries(out_dir, MANAGED) as staging:
-        builder = Builder(rows, staging, OldCatalog.of(out_dir), name, limit, spread)
+    finish(out_dir)
+    old = OldCatalog.of(out_dir)
+    with writing_into(out_dir), replace_entries(out_dir, (*MANAGED, *old.entries)) as staging:
+        builder = Builder(rows, staging, old, name, limit, spread)
         builder.write_partitions()
         if "zarr" in formats:
             builder.write_zarr()
@@ -135,8 +141,8 @@ def publish_rows(
         builder.check_conserved()
         if "hats" not in formats:
             shutil.rmtree(staging / HATS, ignore_errors=True)  # not there without rows
-        if coverage is not None:
-            coverage.save(staging / COVERAGE, format="fits")
+        for file, moc in _coverage_files(coverage, model_coverages or {}):
+            moc.save(staging / file, format="fits")
         _write_provenance(builder, formats, provenance or {})
     return Published(out_dir, rows.n_rows, builder.n_primary)
 
@@ -156,6 +162,13 @@ def load_writers() -> None:
     """Import what a catalog is written with, which takes hats some seconds, ahead of its use."""
     with contextlib.suppress(ImportError):  # said again, and seen, where it is used
         importlib.import_module("surveycnn.catalogs.hats_writer")
+
+
+def _coverage_files(coverage: MOC | None, by_model: Mapping[str, MOC]) -> Iterator[tuple[str, MOC]]:
+    if coverage is not None:
+        yield COVERAGE, coverage
+    for model, moc in by_model.items():
+        yield MODEL_COVERAGE.format(model), moc
 
 
 def _check_formats(formats: Sequence[str]) -> None:
@@ -181,7 +194,7 @@ def _write_provenance(builder: Builder, formats: Sequence[str], provenance: Mapp
 def file_digests(folder: Path, spread: Spread = one_by_one) -> dict[str, str]:
     """SHA-256 of each file of the catalog in `folder`, but provenance and report, by path relative to it."""
     files: list[Path] = []
-    for entry in (folder / name for name in (HATS, ZARR, FITS, COVERAGE)):
+    for entry in (folder / HATS, folder / ZARR, *fits_files(folder), *sorted(folder.glob("coverage*.fits"))):
         files += sorted(path for path in entry.rglob("*") if path.is_file()) if entry.is_dir() else [entry] * entry.is_file()
     digests = spread(sha256_of, files)
     return {path.relative_to(folder).as_posix(): digest for path, digest in zip(files, digests, strict=True)}

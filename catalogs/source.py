@@ -24,6 +24,8 @@ from surveycnn.errors import CatalogError
 
 HATS = "hats"
 COVERAGE, PROVENANCE, REPORT = "coverage.fits", "provenance.json", "report.html"
+MODEL_COVERAGE = "coverage_{}.fits"
+"""File of the sky that a model has looked at, by the model's name."""
 HATS_ID_INDEX = "sources_id_index"
 """Folder of the index of source_id inside the HATS collection."""
 

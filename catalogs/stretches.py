@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,18 @@ class Stretch:
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows, without the HEALPix index; the checksums of their pages are verified."""
         return pa.concat_tables([_rows(path, skipped, n_rows, columns) for path, skipped, n_rows in self.places])
+
+
+@dataclass(frozen=True)
+class WriteStretch:
+    """Writes the rows of a stretch into a file of another format."""
+
+    write: Callable[[Any, int, pa.Table], None]
+    path: Path | Sequence[Path]
+    schema: pa.Schema
+
+    def __call__(self, stretch: Stretch) -> None:
+        self.write(self.path, stretch.first, stretch.read().cast(self.schema))
 
 
 def stretches(folder: Path, pieces: Sequence[Piece], step: int, start: int = 0, stop: int | None = None) -> list[Stretch]:
