@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,8 @@ import zarr
 
 from surveycnn.catalogs.fits_header import FitsLayout, fits_layout
 from surveycnn.catalogs.fits_table import NAME, check_parts, fits_chunk_starts, fits_files, read_rows
+from surveycnn.catalogs.limits import Limits
+from surveycnn.catalogs.parquet_piece import Group
 from surveycnn.catalogs.reading import reading
 from surveycnn.catalogs.regions import Region
 from surveycnn.catalogs.row_index import even_slices, row_slices
@@ -85,6 +88,30 @@ class FitsFile:
         return read_rows(self._layout, columns, rows)
 
 
+@dataclass(frozen=True)
+class FilePiece:
+    """Rows of a file, for queries that read what their selections need first; goes to other machines as it is."""
+
+    file: ZarrFile | FitsFile
+    identity: tuple[int, int] | None
+
+    def groups(self, limits: Limits) -> list[Group]:
+        with reading(self.file.path):
+            try:
+                slices = _slices(self.file, next(iter(limits.regions), None))
+            finally:  # the reason of a file that is gone, too
+                _check_same(self.file, self.identity)
+        return [Group(number, rows.start, rows.stop - rows.start) for number, rows in enumerate(slices)]
+
+    def read(self, columns: Sequence[str], groups: Sequence[Group]) -> pa.Table:
+        with reading(self.file.path):
+            try:
+                tables = [self.file.read(list(columns), slice(group.start, group.start + group.n_rows)) for group in groups]
+            finally:
+                _check_same(self.file, self.identity)
+        return pa.concat_tables(tables)
+
+
 class FileSource:
     """Rows of a Zarr store or FITS table of ours, of which those of a part of the sky are read alone."""
 
@@ -100,6 +127,10 @@ class FileSource:
             with reading(file.path):
                 n_rows += file.n_rows
         return n_rows
+
+    def pieces(self, limits: Limits) -> list[FilePiece]:
+        """The files, in order."""
+        return [FilePiece(file, identity) for file, identity in zip(self._files, self._identities, strict=True)]
 
     def scan(self, columns: Sequence[str], region: Region | None) -> Iterator[pa.Table]:
         # a table without columns would forget how many rows it has

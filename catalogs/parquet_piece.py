@@ -104,7 +104,8 @@ class ParquetPiece:
         with reading(self.path):
             try:
                 footer = self._footer()
-                stored = [name for name in columns if name in footer.schema.names]
+                known = set(footer.schema.names)
+                stored = [name for name in columns if name in known]
                 with pq.ParquetFile(self.path, metadata=footer.metadata) as file:
                     table = file.read_row_groups([group.number for group in groups], columns=stored)
                 table = self._as_in_catalog(table, columns, sum(group.n_rows for group in groups))
@@ -134,9 +135,9 @@ class ParquetPiece:
     def _as_in_catalog(self, table: pa.Table, columns: Sequence[str], n_rows: int) -> pa.Table:
         if table.num_columns and table.num_rows != n_rows:
             raise ValueError(f"{table.num_rows} rows where its footer says {n_rows}")
-        fields, arrays = [self.schema.field(name) for name in columns], []
+        fields, arrays, found = [self.schema.field(name) for name in columns], [], set(table.schema.names)
         for field in fields:
-            if field.name not in table.schema.names:
+            if field.name not in found:
                 arrays.append(pa.chunked_array([pa.nulls(n_rows, field.type)]))
                 continue
             column = table.column(field.name)

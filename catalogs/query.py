@@ -184,9 +184,10 @@ class Catalog:
         return replace(self, steps=(*self.steps, (text, step)))
 
     def _check_columns(self, columns: Sequence[str]) -> None:
+        known = dict.fromkeys(self._source.schema.names)
         for name in columns:
-            if name not in self._source.schema.names:
-                raise unknown_column(name, self._source.schema.names)
+            if name not in known:
+                raise unknown_column(name, known)
 
     # -- rows --------------------------------------------------------------------------------------------------------------
 
@@ -208,8 +209,11 @@ class Catalog:
         return self.to_arrow().to_pandas()
 
     def to_xarray(self) -> xr.Dataset:
-        """Dataset of the rows, with units and descriptions as attributes."""
-        return arrow_to_dataset(self.to_arrow())
+        """Dataset of the rows, with units and descriptions as attributes, and cubes of the columns that are planes of one."""
+        from surveycnn.catalogs.cubes import with_cubes
+
+        table = self.to_arrow()
+        return with_cubes(arrow_to_dataset(table), table.schema)
 
     def to_qp(self) -> qp.Ensemble:
         """qp ensemble of the redshift PDFs (Gaussian mixtures); rows without a PDF are left out, source_id tells which remain."""
