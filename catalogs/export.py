@@ -16,7 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from surveycnn.catalogs.fits_table import write_fits
+from surveycnn.catalogs.parquet_metadata import with_file_metadata
 from surveycnn.catalogs.tables import arrow_to_astropy, arrow_to_numpy, numpy_to_arrow
+from surveycnn.catalogs.votable import write_votable
 from surveycnn.catalogs.zarr_store import write_zarr
 from surveycnn.errors import CatalogError
 
@@ -76,10 +78,10 @@ def _write_ecsv(table: pa.Table, path: Path) -> None:
 
 _WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
     ".fits": write_fits,
-    ".parquet": lambda table, path: pq.write_table(table, path, compression="zstd"),
+    ".parquet": lambda table, path: pq.write_table(with_file_metadata(table), path, compression="zstd"),
     ".csv": _write_csv,
     ".ecsv": _write_ecsv,
-    ".vot": lambda table, path: arrow_to_astropy(table).write(path, format="votable"),
+    ".vot": write_votable,
     ".zarr": write_zarr,
 }
 

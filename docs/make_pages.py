@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from surveycnn.catalogs import columns  # noqa: E402
+from surveycnn.catalogs.data_model import data_model  # noqa: E402
 from surveycnn.catalogs.flags import FLAGS  # noqa: E402
 from surveycnn.models.card import Cascade  # noqa: E402
 from surveycnn.models.package import find_card  # noqa: E402
@@ -90,11 +91,13 @@ def columns_page() -> str:
     parts = [
         "# Columns\n",
         "Made by `docs/make_pages.py` from the definitions that the files are written from. Rows are sorted by HEALPix",
-        "order-29 index, then `source_id`. NaN: there is no number. A column is absent where its model did not run.\n",
+        "order-29 index, then `source_id`. NaN: there is no number. A column is absent where its model did not run.",
+        "`surveycnn columns CATALOG` prints the columns that a catalog has.\n",
+        columns_in_files(),
         "## Sources\n",
         table(columns.position_columns()),
         "`input_id`, the id in the user's table (i8, or str where ids are text), where sources came from one.\n",
-        "`flux_<band>` and `flux_err_<band>` for every band of the images:\n",
+        "Fluxes for every band of the images:\n",
         table(columns.photometry_columns(["r"])),
         *(f"## {name}\n\n{table(card[name].schema.values())}" for name in card),
         "## lens, behind a first stage\n",
@@ -107,12 +110,33 @@ def columns_page() -> str:
     return "\n".join(parts) + "\n"
 
 
+def columns_in_files() -> str:
+    """Where each kind of file keeps what is known of a column."""
+    return """## In files
+
+| | HATS, Parquet | Zarr, xarray | FITS | VOTable |
+|---|---|---|---|---|
+| unit | field `units`, VOTable of the footer | `units` | TUNITn | unit |
+| UCD | field `ucd`, VOTable of the footer | `ucd` | TUCDn | ucd |
+| meaning | field `description`, VOTable of the footer | `description` | TCOMMn | DESCRIPTION |
+| filled by | field `filled_by`, VOTable of the footer | `filled_by` | TORIGn | GROUP |
+| null | field `null_value`, VOTable of the footer | `null_value` | TNULLn | VALUES null |
+
+astropy gives the unit and description of a column as such, the rest in its `meta`, and masks what is null. FITS has ASCII alone:
+other characters are written as in Python (`\\xfc`). A FITS table that would be larger than 4 GiB is cut into `catalog_001.fits`
+and so on, whose keywords NPARTS, PARTNO and FIRSTROW say which rows they hold.
+
+`catalog.zarr` and `to_xarray()` have every column under its name, and the columns that are planes of a cube once more as
+that cube: `flux`, `flux_err`, `flux_aper`, `flux_aper_err` (source, band), `morph`, `morph_conc` (source, answer). In the
+store the chunks of a cube are hard links to those of its columns, and take no space. `chunk` holds the HEALPix order-29 index of
+the first row of each chunk of rows.
+"""
+
+
 def table(variables: Iterable[Variable]) -> str:
     """Markdown table of some columns."""
-    rows = ["| column | type | unit | UCD | meaning |", "|---|---|---|---|---|"]
-    for variable in variables:
-        kind = variable.dtype + "".join(f"[{size}]" for size in variable.sizes)
-        rows.append(f"| `{variable.name}` | {kind} | {variable.unit} | {variable.ucd} | {variable.doc} |")
+    rows = ["| column | type | unit | UCD | dims | filled by | meaning |", "|---|---|---|---|---|---|---|"]
+    rows += [f"| `{row.name}` | {' | '.join(row[1:])} |" for row in data_model(variables)]
     return "\n".join(rows) + "\n"
 
 
