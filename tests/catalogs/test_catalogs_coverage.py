@@ -2,9 +2,17 @@ import astropy.units as u
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
-from astropy.wcs import WCS
+from astropy.wcs import WCS, Sip
 
-from surveycnn.catalogs.coverage import Footprint, coverage_moc, empty_windows, merge_windows
+from surveycnn.catalogs.coverage import (
+    Footprint,
+    coverage_moc,
+    empty_windows,
+    merge_windows,
+    model_coverages,
+    mosaic_mocs,
+    union_moc,
+)
 
 
 def footprint(ra=0.0, dec=-31.0, not_searched=(), mosaic="a", scale=2.0, ny=400, nx=600, projection="TAN"):
@@ -48,6 +56,28 @@ def test_coverage_moc__searched_by_another_mosaic():
 
 def test_coverage_moc__no_mosaic():
     assert coverage_moc([]).sky_fraction == 0
+
+
+def test_model_coverages__leave_out_mosaics_on_which_a_model_was_skipped():
+    places = [footprint(mosaic="a"), footprint(0.3, mosaic="b"), footprint(50, not_searched=[(0, 200, 0, 600)], mosaic="c")]
+    mocs = mosaic_mocs(places)
+    found = model_coverages(mocs, {"lens": {"a", "c"}, "photoz": {"a", "b", "c"}, "merger": set()})
+    assert found["photoz"] == union_moc(mocs.values()) == coverage_moc(places)
+    assert found["lens"] == coverage_moc([places[0], places[2]]) and found["merger"].empty()
+
+
+@pytest.mark.parametrize("distorted", [False, True])
+def test_coverage_moc__straight_and_bent_sides(distorted):
+    """Points along a side are left out where a great circle goes through them, and nowhere else."""
+    place = footprint(10, 60, scale=60)
+    if distorted:
+        place.wcs.wcs.ctype = ["RA---TAN-SIP", "DEC--TAN-SIP"]
+        place.wcs.sip = Sip(np.zeros((3, 3)), np.array([[0, 0, 0], [0, 0, 0], [2e-4, 0, 0]]), None, None, place.wcs.wcs.crpix)
+    assert {len(ra) for ra, _ in place.outlines()} == {4 + 30 * distorted}
+    y, x = np.random.default_rng(0).uniform(-100, 700, (2, 3000))
+    inside = (y > -0.5) & (y < 399.5) & (x > -0.5) & (x < 599.5)
+    clear = np.min([np.abs(y + 0.5), np.abs(y - 399.5), np.abs(x + 0.5), np.abs(x - 599.5)], axis=0) > 2
+    assert np.array_equal(searched(coverage_moc([place]), place, y, x)[clear], inside[clear])
 
 
 def test_coverage_moc__same_bytes_every_time(tmp_path):
