@@ -108,6 +108,29 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), "")
 
 
-def area_deg2(moc: MOC) -> float:
-    """Square degrees of a MOC."""
-    return float(moc.sky_fraction) * 4 * np.pi * (180 / np.pi) ** 2
+def coverage_name(model: str) -> str:
+    """Name of the file in a catalog's folder that has the sky which a model has searched.
+
+    >>> coverage_name("lens")
+    'coverage_lens.fits'
+    """
+    return f"coverage_{model}.fits"
+
+
+def read_model_coverage(folder: Path | None, model: str, catalog: str) -> MOC:
+    """MOC of the sky that a model has searched, from the folder of the catalog of that name.
+
+    Raises
+    ------
+    CatalogError
+        Where the catalog has none.
+    """
+    before, after = coverage_name("*").split("*")
+    files = {path.name[len(before) : -len(after)]: path for path in sorted(folder.glob(coverage_name("*")))} if folder else {}
+    if model not in files:
+        there = f"it has those of {', '.join(files)}" if files else "it has none of any model"
+        raise CatalogError(
+            f"catalog {catalog!r} has no coverage of a model {model!r}: {there}; the coverage of the survey is in .coverage, and "
+            "`surveycnn run-flow publish` writes those of its models"
+        )
+    return read_moc(files[model])

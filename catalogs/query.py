@@ -97,6 +97,12 @@ class Catalog:
         with reading(self.path / COVERAGE):
             return MOC.from_fits(self.path / COVERAGE)
 
+    def coverage_of(self, model: str) -> MOC:
+        """MOC of the sky that a model has searched: without the mosaics on which it was skipped for want of a band."""
+        from surveycnn.catalogs.moc_region import read_model_coverage
+
+        return read_model_coverage(self.path, model, self.name)
+
     # -- selections --------------------------------------------------------------------------------------------------------
 
     def cone(self, ra: float, dec: float, radius_arcsec: float) -> Catalog:

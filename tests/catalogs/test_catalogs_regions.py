@@ -8,7 +8,7 @@ from mocpy import MOC
 from sky_judges import ANCHORS, Sky, around, in_box, in_polygon, skies, vincenty_deg
 
 from surveycnn.catalogs.healpix import healpix_index
-from surveycnn.catalogs.moc_region import MocRegion, area_deg2
+from surveycnn.catalogs.moc_region import MocRegion, coverage_name, read_model_coverage
 from surveycnn.catalogs.regions import Box, Cone, Polygon, separation_deg
 from surveycnn.catalogs.sky_ranges import MAX_RANGES, cell_centres, cell_radius_deg, merged_ranges
 from surveycnn.errors import CatalogError
@@ -166,8 +166,14 @@ def test_moc__empty_and_whole():
     assert whole.contains(ra, dec).all() and whole.healpix_ranges() == [(0, 12 << 58)] and whole.dec_limits()[1] >= 90
 
 
-def test_area_deg2__of_base_cells():
-    assert area_deg2(MOC.from_string("0/0-2")) == pytest.approx(41252.961249419277 / 4)
+def test_read_model_coverage__says_which_there_are(tmp_path):
+    with pytest.raises(CatalogError, match="'kids' has no coverage of a model 'lens': it has none of any model"):
+        read_model_coverage(tmp_path, "lens", "kids")
+    MOC.from_string("3/10-12").save(tmp_path / coverage_name("photoz"), format="fits")
+    assert read_model_coverage(tmp_path, "photoz", "kids") == MOC.from_string("3/10-12")
+    for model in ("lens", "../photoz", "*"):
+        with pytest.raises(CatalogError, match="it has those of photoz"):
+            read_model_coverage(tmp_path, model, "kids")
 
 
 @pytest.mark.parametrize(
