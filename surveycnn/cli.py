@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run_flow(commands)
     _add_plan_and_status(commands)
     _add_query(commands)
+    _add_columns(commands)
     _add_verify(commands)
     _add_models(commands)
     _add_photoz(commands)
@@ -106,22 +108,56 @@ def _add_plan_and_status(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_query(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("query", help="rows of a catalog")
+    command = commands.add_parser(
+        "query",
+        help="rows of a catalog",
+        usage="%(prog)s CATALOG [options]",
+        description="Rows that all the given options select: to the screen, or to a file.",
+    )
+    command._negative_number_matcher = re.compile(r"-[0-9.]")  # -3,5 and -1e-4 are no options
     command.add_argument("catalog", metavar="CATALOG", help="output folder of a run")
-    command.add_argument("--cone", nargs=3, type=float, metavar=("RA", "DEC", "ARCSEC"), help="ICRS degrees and arcsec")
-    command.add_argument("--where", metavar="EXPR", help="for instance 'lens_prob > 0.9 and z_phot < 1'")
-    command.add_argument("--columns", metavar="A,B", help="columns to show or write")
-    command.add_argument("--top", type=int, metavar="N", help="the N largest, of the column --by")
-    command.add_argument("--by", metavar="COLUMN")
-    command.add_argument("-o", "--output", metavar="FILE", help=".fits .parquet .csv .ecsv .vot .zarr")
-    command.set_defaults(run="catalog:query")
+    _add_selections(command.add_argument_group("which rows"))
+    shown = command.add_argument_group("what of them")
+    shown.add_argument("--columns", metavar="A,B", help="columns to show or write")
+    kind = shown.add_mutually_exclusive_group()
+    kind.add_argument("-o", "--output", metavar="FILE", help=".fits .parquet .csv .ecsv .vot .zarr")
+    kind.add_argument("--csv", action="store_true", help="CSV to standard output")
+    kind.add_argument("--count", action="store_true", help="the number of rows alone")
+    kind.add_argument("--origin", type=int, metavar="SOURCE_ID", help="where a row comes from: tile, images, models, run")
+    shown.add_argument("--json", action="store_true", help="machine-readable; a list of rows")
+    command.set_defaults(run="query:run")
+
+
+def _add_selections(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--cone", nargs=3, type=float, metavar=("RA", "DEC", "ARCSEC"), help="ICRS degrees and arcsec")
+    sides = ("RA_MIN", "RA_MAX", "DEC_MIN", "DEC_MAX")
+    group.add_argument("--box", nargs=4, type=float, metavar=sides, help="degrees, eastward from RA_MIN to RA_MAX")
+    group.add_argument("--polygon", nargs="+", metavar="RA,DEC", help="inside of great circles through three or more vertices")
+    group.add_argument("--moc", metavar="FILE", help="in the cells of a MOC")
+    group.add_argument("--ids", nargs="+", type=int, metavar="SOURCE_ID", help="with these numbers")
+    group.add_argument("--where", metavar="EXPR", help="for instance 'lens_prob > 0.9 and z_phot < 1'")
+    group.add_argument(
+        "--lens-candidates", type=float, metavar="N", help="the longest list by lens_prob with N contaminants per square degree"
+    )
+    group.add_argument("--crossmatch", nargs=2, metavar=("FILE", "ARCSEC"), help="near a position of a table, with its columns")
+    group.add_argument("--top", type=int, metavar="N", help="the N largest, of the column --by")
+    group.add_argument("--by", metavar="COLUMN")
+
+
+def _add_columns(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("columns", help="the columns of a catalog: types, units, UCDs, meanings, what fills them")
+    command.add_argument(
+        "catalog", metavar="CATALOG", nargs="?", help="output folder of a run; else what the shipped models give"
+    )
+    command.add_argument("--json", action="store_true", help="machine-readable")
+    command.set_defaults(run="columns:run")
 
 
 def _add_verify(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("verify", help="check a catalog: schema, rows, duplicates, digests")
     command.add_argument("catalog", metavar="CATALOG", help="output folder of a run")
     command.add_argument("--sample", type=int, default=0, metavar="N", help="also compute N tiles again and compare")
-    command.set_defaults(run="catalog:verify")
+    command.set_defaults(run="verify:verify")
 
 
 def _add_models(commands: argparse._SubParsersAction) -> None:
