@@ -113,12 +113,16 @@ def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
     return found
 
 
-def kill_when(process: subprocess.Popen[Any], condition: Callable[[], Any]) -> None:
-    """SIGKILL `process` as soon as `condition` is true."""
-    wait_for(lambda: condition() or process.poll() is not None)
-    assert process.poll() is None, "the process ended before it could be killed"
-    process.kill()
-    process.wait()
+def kill_when(start: Callable[[], subprocess.Popen[Any]], condition: Callable[[], Any], tries: int = 5) -> None:
+    """SIGKILL the process of `start` as soon as `condition` is true; on a busy machine it may end unseen, and is started again."""
+    for _ in range(tries):
+        process = start()
+        wait_for(lambda process=process: condition() or process.poll() is not None)
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+            return
+    raise AssertionError("the process ended before it could be killed")
 
 
 def n_files(folder: Path, pattern: str = "*.parquet") -> int:

@@ -73,7 +73,7 @@ def test_survey__killed_in_ingest_infer_and_publish_gives_the_same_catalog(sky, 
         lambda: n_files(store.root / "tiles"),
         (output / STAGING).exists,
     ):
-        kill_when(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), condition)
+        kill_when(lambda: subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), condition)
         assert {path: path.stat().st_mtime_ns for path in done} == done, "finished tiles were done again"
         done = {path: path.stat().st_mtime_ns for path in (store.root / "tiles").rglob("r*.parquet")}
         tiles = run_status(make_plan(config), store).tiles
