@@ -29,7 +29,7 @@ class Ids:
     @classmethod
     def of(cls, ids: Iterable[int]) -> Ids:
         """Ids as the user gives them: a list, an array, a column of a table."""
-        values = np.asarray(list(ids) if not hasattr(ids, "__array__") else ids)
+        values = np.asarray(list(ids) if isinstance(ids, Iterable) and not hasattr(ids, "__array__") else ids)
         if values.size == 0:
             values = values.astype(np.int64)
         if values.ndim != 1 or values.dtype.kind not in "iu" or (values.dtype.kind == "u" and values.max() >= 2**63):

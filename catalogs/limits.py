@@ -93,13 +93,13 @@ def chunk_bounds(chunk: pq.ColumnChunkMetaData, kind: pa.DataType) -> tuple[np.n
     found = chunk.statistics if chunk.is_stats_set else None
     if found is None or not found.has_min_max:
         return None
-    is_float = pa.types.is_floating(kind)
-    # missing values are read as NaN, which no comparison but != holds for, or as 0, "" and False, which the bounds leave out
-    if not is_float and not (found.has_null_count and found.null_count == 0):
-        return None
     low, high = found.min, found.max
     if not low <= high:  # NaN, or damaged
         return None
+    # missing numbers are read as NaN, for which no comparison but != holds; other values as these, which the bounds leave out
+    if not pa.types.is_floating(kind) and not (found.has_null_count and found.null_count == 0):
+        missing = "" if _is_text(kind) else False if pa.types.is_boolean(kind) else 0
+        low, high = min(low, missing), max(high, missing)
     return _column(low, kind), _column(high, kind)
 
 
