@@ -16,7 +16,10 @@ import numpy as np
 from surveycnn.catalogs.area import area_of
 from surveycnn.catalogs.expression import Expression
 from surveycnn.catalogs.flags import has_flag
+from surveycnn.catalogs.moc_region import coverage_name
+from surveycnn.catalogs.reading import reading
 from surveycnn.catalogs.regions import Region
+from surveycnn.catalogs.source import PROVENANCE
 from surveycnn.catalogs.tables import arrow_to_numpy
 from surveycnn.errors import CatalogError
 
@@ -127,7 +130,7 @@ def lens_candidates(
         n_ranked=ranked.n,
         n_outside_domain=ranked.n_outside_domain,
         n_without=ranked.n_without,
-        prior=_prior(catalog),
+        prior=_model(catalog)[1],
     )
 
 
@@ -186,14 +189,21 @@ def _searched_deg2(catalog: Catalog) -> float:
                 )
         elif hasattr(step, "healpix_ranges"):
             regions.append(step)
+    model, _ = _model(catalog)
     if catalog.path is None:
         raise CatalogError(f"catalog {catalog.name!r} has no coverage: give area_deg2")
-    return area_of(catalog.coverage_of("lens"), regions)
+    # catalogs of older versions have one coverage for all models
+    has_own = (catalog.path / coverage_name(model)).is_file()
+    return area_of(catalog.coverage_of(model) if has_own else catalog.coverage, regions)
 
 
-def _prior(catalog: Catalog) -> float | None:
-    """Share of lenses that the model of the catalog is calibrated at."""
-    for record in (catalog.provenance.get("models") or {}).values():
-        if record.get("task") == "lens" and record.get("prior"):
-            return float(record["prior"])
-    return None
+def _model(catalog: Catalog) -> tuple[str, float | None]:
+    """Name of the catalog's lens model, and the share of lenses that its probabilities are calibrated at."""
+    record = catalog.provenance
+    if catalog.path is None or "models" not in record:
+        return "lens", None
+    with reading(catalog.path / PROVENANCE):
+        for name, model in record["models"].items():
+            if model["task"] == "lens":
+                return str(name), float(model["prior"]) if "prior" in model else None
+    return "lens", None
