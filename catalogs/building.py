@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,11 +18,11 @@ import numpy as np
 import pyarrow as pa
 
 from surveycnn.catalogs import healpix
-from surveycnn.catalogs.columns import HEALPIX_COLUMN
 from surveycnn.catalogs.fits_header import is_text
 from surveycnn.catalogs.fits_table import create_fits_parts, write_fits_parts
 from surveycnn.catalogs.merge import FIRST_RINGS, NeedsMore, Spread
 from surveycnn.catalogs.pieces import (
+    HEALPIX_FIELD,
     INDEX_ROWS,
     MARGIN,
     MARGIN_ORDER,
@@ -37,6 +38,7 @@ from surveycnn.catalogs.pieces import (
 from surveycnn.catalogs.source import HATS, HATS_ID_INDEX, HATS_MAIN, PROVENANCE, ZARR, open_sources
 from surveycnn.catalogs.stretches import Stretch, WriteStretch, stretches
 from surveycnn.catalogs.tile_files import raise_damages
+from surveycnn.catalogs.votable import votable_metadata
 from surveycnn.catalogs.zarr_store import SHARD_ROWS, create_zarr, write_zarr_rows
 from surveycnn.durable import read_json
 from surveycnn.errors import SurveyCNNError
@@ -139,7 +141,8 @@ class Builder:
         done: dict[tuple[int, int], Piece] = {}
         todo, n_rings = [pixel for pixel in self._sky if _n_cells(cells, *pixel)], FIRST_RINGS
         while todo:
-            results = self.spread(WritePiece(self.sources), (self._unit(*pixel, n_rings) for pixel in todo))
+            write = WritePiece(self.sources, self._stored.metadata)
+            results = self.spread(write, (self._unit(*pixel, n_rings) for pixel in todo))
             raise_damages(damage for found in results if isinstance(found, list) for damage in found)
             done |= {pixel: found for pixel, found in zip(todo, results, strict=True) if isinstance(found, Piece)}
             todo = [pixel for pixel, found in zip(todo, results, strict=True) if isinstance(found, NeedsMore)]
@@ -183,12 +186,12 @@ class Builder:
         # hats takes seconds to import and serves nothing else
         from surveycnn.catalogs import hats_writer
 
-        folder, schema = self.folder / HATS, self._stored_schema()
+        folder, schema = self.folder / HATS, self._stored
         pixels = [(piece.order, piece.pixel) for piece in self.pieces]
         properties = {"catalog_name": self.name, "hats_max_rows": self.partition_rows}
         hats_writer.write_main(folder, schema, pixels, self.rows.n_rows, **properties)
         hats_writer.write_maps(folder, *self.rows.cells)
-        n_rows = self.spread(WriteMargin(folder / MARGIN), self._margins()) if pixels else []
+        n_rows = self.spread(WriteMargin(folder / MARGIN, schema.metadata), self._margins()) if pixels else []
         margins = [pixel for pixel, n_found in zip(self._sky, n_rows, strict=False) if n_found]
         hats_writer.write_margin(folder, schema, margins, sum(n_rows), self.name)
         if pixels:
@@ -196,9 +199,11 @@ class Builder:
             hats_writer.write_index(folder, self.rows.n_rows, self.name)
         hats_writer.write_collection(folder, self.name, has_index=bool(pixels))
 
-    def _stored_schema(self) -> pa.Schema:
-        index = pa.field(HEALPIX_COLUMN, pa.int64())
-        return self.rows.schema.insert(0, index).remove_metadata()
+    @cached_property
+    def _stored(self) -> pa.Schema:
+        """Columns of the Parquet files, with what STIL and astropy read of them."""
+        schema = self.rows.schema.insert(0, HEALPIX_FIELD)
+        return schema.with_metadata(votable_metadata(schema))
 
     def _margins(self) -> Iterator[tuple[int, int, list[Path], Kept | None]]:
         """Pixels, those of the empty sky included, with the partitions that have rows around each.

@@ -31,6 +31,11 @@ from surveycnn.catalogs.tile_files import Damage, damage, id_sum
 from surveycnn.durable import atomic_path
 from surveycnn.errors import SurveyCNNError
 
+HEALPIX_FIELD = pa.field(
+    HEALPIX_COLUMN,
+    pa.int64(),
+    metadata={"description": "HEALPix index of the position, nested, order 29", "ucd": "pos.healpix", "filled_by": "merge"},
+)
 MARGIN = "sources_5arcs"
 """Folder of the margin cache inside the collection."""
 MARGIN_ARCSEC = 5.0
@@ -145,7 +150,7 @@ def take(kept: Kept, path: Path) -> bool:
 def write_rows(table: pa.Table, path: Path, metadata: Mapping[bytes, bytes] | None = None) -> None:
     """Write rows with their HEALPix index as a Parquet file of the collection."""
     index = healpix_index(table["ra"].to_numpy(), table["dec"].to_numpy()) if table.num_rows else np.zeros(0, np.int64)
-    table = table.add_column(0, HEALPIX_COLUMN, pa.array(index)).replace_schema_metadata(dict(metadata or {}) or None)
+    table = table.add_column(0, HEALPIX_FIELD, pa.array(index)).replace_schema_metadata(dict(metadata or {}) or None)
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, **parquet_options(table.schema))
 

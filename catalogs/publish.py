@@ -22,8 +22,9 @@ import xarray as xr
 from surveycnn.catalogs.building import Builder, OldCatalog, Rows
 from surveycnn.catalogs.fits_table import fits_files
 from surveycnn.catalogs.merge import Spread, one_by_one
+from surveycnn.catalogs.moc_region import coverage_name
 from surveycnn.catalogs.pieces import sha256_of
-from surveycnn.catalogs.source import COVERAGE, FITS, HATS, MODEL_COVERAGE, PROVENANCE, REPORT, ZARR
+from surveycnn.catalogs.source import COVERAGE, FITS, HATS, PROVENANCE, REPORT, ZARR
 from surveycnn.catalogs.swap import finish, replace_entries
 from surveycnn.catalogs.table_rows import TableRows
 from surveycnn.catalogs.tables import dataset_to_arrow
@@ -37,7 +38,7 @@ FORMATS = ("hats", "zarr", "fits")
 MANAGED = (HATS, ZARR, FITS, COVERAGE, PROVENANCE, REPORT)
 """Every name in the output folder that belongs to the catalog; the rest of the folder is not ours to touch."""
 MAX_PARTITION_ROWS = 1_000_000
-PARTITION_BYTES = 1 << 28
+PARTITION_BYTES = 1 << 27
 """Of the rows of a partition in memory, where that comes to fewer rows: whoever writes one needs about three times as much."""
 
 
@@ -168,7 +169,7 @@ def _coverage_files(coverage: MOC | None, by_model: Mapping[str, MOC]) -> Iterat
     if coverage is not None:
         yield COVERAGE, coverage
     for model, moc in by_model.items():
-        yield MODEL_COVERAGE.format(model), moc
+        yield coverage_name(model), moc
 
 
 def _check_formats(formats: Sequence[str]) -> None:

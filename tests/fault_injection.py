@@ -114,7 +114,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
 
 
 def kill_when(start: Callable[[], subprocess.Popen[Any]], condition: Callable[[], Any], tries: int = 5) -> None:
-    """SIGKILL the process of `start` as soon as `condition` is true; on a busy machine it may end unseen, and is started again."""
+    """SIGKILL the process of `start` as soon as `condition` is true; one that ended unseen is started again."""
     for _ in range(tries):
         process = start()
         wait_for(lambda process=process: condition() or process.poll() is not None)

@@ -14,7 +14,7 @@ from typing import Any
 
 from surveycnn import __version__
 from surveycnn.catalogs.columns import source_schema
-from surveycnn.catalogs.coverage import Footprint, Window, coverage_moc
+from surveycnn.catalogs.coverage import Footprint, Window, model_coverages, mosaic_mocs, union_moc
 from surveycnn.catalogs.merge import TileRows, one_by_one
 from surveycnn.catalogs.publish import Published, publish_rows
 from surveycnn.catalogs.source import PROVENANCE
@@ -97,7 +97,8 @@ def _publish(session: Session) -> tuple[Published, RunStatus]:
     session.progress.message(f"publishing {status.n_sources} sources")
     remove_partials(plan.config.output_path, PROVENANCE)
     footprints = [_footprint(store, mosaic, tiles.not_searched[mosaic.id]) for mosaic in plan.mosaics]
-    spread = SpreadOut(session) if status.n_sources >= SPREAD_ROWS else one_by_one
+    mocs = mosaic_mocs(footprints)
+    spread = _spread(session) if status.n_sources >= SPREAD_ROWS else one_by_one
     with _damaged_tiles_removed():
         rows = TileRows(tiles.paths, footprints, catalog_schema(plan), spread)
         if rows.n_rows != status.n_sources:
@@ -109,12 +110,25 @@ def _publish(session: Session) -> tuple[Published, RunStatus]:
             rows,
             plan.config.output_path,
             formats=plan.config.formats,
-            coverage=coverage_moc(footprints),
+            coverage=union_moc(mocs.values()),
+            model_coverages=model_coverages(mocs, _mosaics_of_models(plan)),
             provenance=provenance(plan, store, status),
             name=plan.config.name,
             spread=spread,
         )
     return published, status
+
+
+def _mosaics_of_models(plan: Plan) -> dict[str, set[str]]:
+    """Mosaics on which each model has run, by its name."""
+    return {
+        card.name: {mosaic.id for mosaic in plan.mosaics if any(model.reference == reference for model in mosaic.models)}
+        for reference, card in plan.cards.items()
+    }
+
+
+def _spread(session: Session) -> SpreadOut:
+    return SpreadOut(session.cluster, str(session.plan.config.output_path), session.limits.tile_seconds)
 
 
 @dataclass

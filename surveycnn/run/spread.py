@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from surveycnn.errors import SurveyCNNError
+from surveycnn.run.cluster import Cluster
 from surveycnn.run.execute import ATTEMPTS, Outcome, Task, execute, execute_alone
-from surveycnn.run.session import Session
 
 SPREAD_ROWS = 200_000
 """Below it this process is done before a cluster has started and its workers have imported what they need."""
@@ -27,7 +27,7 @@ class Numbered:
 
 @dataclass(frozen=True)
 class SpreadOut:
-    """Makes each call of a function on the cluster of `session`; see :data:`surveycnn.catalogs.merge.Spread`.
+    """Makes each call of a function on a cluster; see :data:`surveycnn.catalogs.merge.Spread`.
 
     Raises
     ------
@@ -35,13 +35,16 @@ class SpreadOut:
         Where a call fails every time, or ends its worker every time.
     """
 
-    session: Session
+    cluster: Cluster
+    folder: str
+    """Where the calls write."""
+    limit: float | None = None
+    """Seconds that a call may take."""
 
     def __call__(self, function: Callable[[Any], Any], units: Iterable[Any]) -> list[Any]:
-        session, cluster = self.session, self.session.cluster
-        care = session.care(session.limits.tile_seconds)
-        folder = str(session.plan.config.output_path)
-        tasks = (Task(Numbered(function), unit, folder) for unit in enumerate(units))
+        cluster = self.cluster
+        care: dict[str, Any] = {"limit": self.limit, "check": cluster.check, "end_worker": cluster.end_worker}
+        tasks = (Task(Numbered(function), unit, self.folder) for unit in enumerate(units))
         results: dict[int, Any] = {}
         lost = []
         for outcome in execute(cluster.executor, tasks, window=cluster.window, **care):
