@@ -27,7 +27,7 @@ DIM_KEY = "dim"
 DEFAULT_DIM = "component"
 CUBE_KEY = "columns"
 """Attribute of a variable that repeats columns as a cube: their names."""
-_NULL_KEY = "null_value"
+NULL_KEY = "null_value"
 _META_KEYS = ("ucd", "filled_by", "plane")
 """Attributes that an astropy column has no place for but its meta."""
 _WHOLE_NUMBERS = frozenset({pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()})
@@ -104,7 +104,7 @@ def arrow_to_astropy(table: pa.Table) -> Table:
 
 def null_value(field: pa.Field) -> int | None:
     """The whole number that stands for no value in a column; None where there is none."""
-    text = field_attrs(field).get(_NULL_KEY, "")
+    text = field_attrs(field).get(NULL_KEY, "")
     is_number = text.removeprefix("-").isdecimal() and pa.types.is_integer(field.type)
     return int(text) if is_number and _fits_into(int(text), field.type) else None
 
@@ -115,7 +115,7 @@ def _fits_into(value: int, kind: pa.DataType) -> bool:
 
 
 def astropy_to_arrow(table: Table) -> pa.Table:
-    """Arrow table of an astropy table; masked floats become NaN, other masked values their fill value.
+    """Arrow table of an astropy table; masked floats become NaN, other masked values the null or fill value.
 
     Raises
     ------
@@ -125,13 +125,13 @@ def astropy_to_arrow(table: Table) -> pa.Table:
     fields, arrays = [], []
     for column in table.itercols():
         values = getattr(column, "value", column)  # a Quantity column, too
-        filled = values.filled(np.nan if values.dtype.kind == "f" else None) if hasattr(values, "filled") else values
-        arrays.append(numpy_to_arrow(np.asarray(filled)))
         info = column.info
         meta = dict(info.meta or {})
-        metadata = {"description": info.description, "units": str(info.unit or ""), **{key: meta.get(key) for key in _META_KEYS}}
         null = (meta.get("values") or {}).get("null")
-        metadata[_NULL_KEY] = str(null) if null is not None and arrays[-1].type in _WHOLE_NUMBERS else ""
+        filled = values.filled(np.nan if values.dtype.kind == "f" else null) if hasattr(values, "filled") else values
+        arrays.append(numpy_to_arrow(np.asarray(filled)))
+        metadata = {"description": info.description, "units": str(info.unit or ""), **{key: meta.get(key) for key in _META_KEYS}}
+        metadata[NULL_KEY] = str(null) if null is not None and arrays[-1].type in _WHOLE_NUMBERS else ""
         told = {key: str(value) for key, value in metadata.items() if value}
         fields.append(pa.field(info.name, arrays[-1].type, metadata=told))
     return pa.table(arrays, schema=pa.schema(fields))
