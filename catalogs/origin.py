@@ -6,6 +6,7 @@ A source_id holds the number of the mosaic and the peak pixel, or the row of the
 from __future__ import annotations
 
 import operator
+import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from surveycnn.sources.identity import PIXEL_BITS, mosaic_key
 if TYPE_CHECKING:
     from surveycnn.catalogs.query import Catalog
 
+WIDTH = 100
+"""Characters of a line, but where a path is longer."""
 _DIGITS = 12
 """Of a digest, for people."""
 
@@ -129,8 +132,9 @@ class Origin:
                 yield f"  band {band}: {path}, {what}, sha256 {_short(file.sha256)}"
         for model in self.models:
             yield f"  model {model.name} {model.version}, digest {_short(model.digest)}"
-        versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
-        yield f"  run {_short(self.run_digest)}, {versions}"
+        versions = ", ".join(f"{name}\N{NO-BREAK SPACE}{version}" for name, version in self.versions.items())
+        text = textwrap.fill(f"run {_short(self.run_digest)}, {versions}", WIDTH, initial_indent="  ", subsequent_indent="    ")
+        yield text.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def origin(catalog: Catalog, source_id: int) -> Origin:
@@ -195,7 +199,7 @@ def _origin(name: str, row: dict[str, Any], record: dict[str, Any]) -> Origin:
         images=dict(_images(record, mosaic)),
         models=tuple(_models(record, mosaic)),
         run_digest=str(record["run_digest"]),
-        versions={key: str(version) for key, version in record["versions"].items()},
+        versions={key: str(record["versions"][key]) for key in sorted(record["versions"], key=_prominence)},
     )
 
 
@@ -226,6 +230,11 @@ def _models(record: dict[str, Any], mosaic: str) -> Iterator[ModelOfRow]:
     for name, model in record["models"].items():
         if name not in skipped:
             yield ModelOfRow(name, *(str(model[key]) for key in ("task", "version", "digest", "reference")))
+
+
+def _prominence(library: str) -> tuple[bool, bool, str]:
+    """Key that sorts surveycnn and Python before the libraries."""
+    return library != "surveycnn", library != "python", library
 
 
 def _short(digest: str) -> str:

@@ -107,7 +107,11 @@ def _write(rows: Catalog, path: str) -> None:
 def _show(rows: Catalog, arguments: argparse.Namespace) -> None:
     """Print the first rows, or all of a top, in as many columns as fit, or in those that are asked for."""
     n_rows = len(rows)
-    shown = rows if arguments.columns else rows.select(_headline(rows, arguments.by))
+    shown = (
+        rows
+        if arguments.columns
+        else rows.select(_headline(rows, "lens_prob" if arguments.lens_candidates is not None else arguments.by))
+    )
     table = _first(shown, n_rows if arguments.top is not None else min(n_rows, SHOWN_ROWS))
     text, n_columns = table_text(table, None if arguments.columns else screen_width())
     if n_rows:
