@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
 
 from surveycnn.catalogs.tables import DEFAULT_DIM, DIM_KEY, arrow_to_astropy, field_attrs, null_value
 from surveycnn.errors import SchemaError
@@ -31,7 +33,7 @@ _FORMATS = {"b": "L", "u1": "B", "i1": "I", "i2": "I", "i4": "J", "i8": "K", "f2
 UNSIGNED = {"u2": ("I", "i2"), "u4": ("J", "i4"), "u8": ("K", "i8")}
 """FITS has signed numbers alone: unsigned ones are stored less half their range, which TZEROn says."""
 _NUMPY = {"L": "i1", "B": "u1", "I": "i2", "J": "i4", "K": "i8", "E": "f4", "D": "f8"}
-_ATTR_CARDS = {"units": "TUNIT", "ucd": "TUCD", "description": "TCOMM", "filled_by": "TORIG", "plane": "TPLAN"}
+_TOLD_CARDS = {"ucd": "TUCD", "description": "TCOMM", "filled_by": "TORIG", "plane": "TPLAN"}
 
 
 class FitsPart(NamedTuple):
@@ -52,6 +54,8 @@ def header_bytes(schema: pa.Schema, n_rows: int, text_bytes: Mapping[str, int], 
     cards += [("TFIELDS", len(schema))]
     for number, field in enumerate(schema, start=1):
         cards += _column_cards(number, field, text_bytes)
+    for number, field in enumerate(schema, start=1):
+        cards += _told_cards(number, field)
     cards += [("EXTNAME", "CATALOG")]
     cards += [("ROWSORT", SORTED)] if is_sorted else []
     cards += [("NPARTS", part.n_parts), ("PARTNO", part.number), ("FIRSTROW", part.first_row)] if part else []
@@ -60,18 +64,25 @@ def header_bytes(schema: pa.Schema, n_rows: int, text_bytes: Mapping[str, int], 
 
 
 def _column_cards(number: int, field: pa.Field, text_bytes: Mapping[str, int]) -> Iterator[tuple[str, Any]]:
-    attrs, null = field_attrs(field), null_value(field)
+    """What the standard knows of a column, in astropy's order."""
+    null = null_value(field)
     yield f"TTYPE{number}", _escape(field.name)
     yield f"TFORM{number}", _tform(field, text_bytes)
+    if "units" in (attrs := field_attrs(field)):
+        yield f"TUNIT{number}", _escape(attrs["units"])
+    if null is not None:
+        yield f"TNULL{number}", null
     if not is_text(field.type) and (name := _number(field)[0]) in UNSIGNED:
         yield f"TZERO{number}", _half(name)
     if pa.types.is_fixed_size_list(field.type) and field.type.list_size == 1:
         yield f"TDIM{number}", "(1)"  # else readers would take the column for one of single numbers
-    if null is not None:
-        yield f"TNULL{number}", null
-    for key, card in _ATTR_CARDS.items():
-        if key in attrs:
-            yield f"{card}{number}", _escape(attrs[key])
+
+
+def _told_cards(number: int, field: pa.Field) -> Iterator[tuple[str, Any]]:
+    """What else is said of a column."""
+    for key, text in field_attrs(field).items():
+        if key in _TOLD_CARDS:
+            yield f"{_TOLD_CARDS[key]}{number}", _escape(text)
 
 
 def _astropy_comments(schema: pa.Schema) -> list[str]:
@@ -86,8 +97,8 @@ def _astropy_comments(schema: pa.Schema) -> list[str]:
 
 def _read_attrs(header: fits.Header, number: int) -> dict[str, str]:
     """Metadata of the column of that number."""
-    cards = {key: f"{card}{number}" for key, card in _ATTR_CARDS.items()} | {"null_value": f"TNULL{number}"}
-    return {key: unescape(str(header[card])) for key, card in cards.items() if card in header}
+    cards = {"units": "TUNIT", "null_value": "TNULL", **_TOLD_CARDS}
+    return {key: unescape(str(header[f"{card}{number}"])) for key, card in cards.items() if f"{card}{number}" in header}
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -155,7 +166,8 @@ def fits_layout(path: Path) -> FitsLayout:
     SchemaError
         For a column that this module does not write.
     """
-    with fits.open(path, memmap=True) as hdus:
+    with warnings.catch_warnings(), fits.open(path, memmap=True) as hdus:
+        warnings.simplefilter("ignore", AstropyWarning)  # of a file that is cut off, whose rows fail to be read
         hdu = next(hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU))
         header, offset = hdu.header, int(hdu.fileinfo()["datLoc"])
     fields, formats = [], []

@@ -131,10 +131,8 @@ def open_zarr(path: Path) -> zarr.Group:
 
 def read_group(group: zarr.Group, columns: Sequence[str] | None, rows: slice) -> pa.Table:
     """As :func:`read_zarr`, of a store that is open."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = {name: _array(group, name) for name in (columns if columns is not None else _columns(group))}
-        arrays = {name: numpy_to_arrow(np.asarray(array[rows])) for name, array in found.items()}
+    found = {name: _array(group, name) for name in (columns if columns is not None else _columns(group))}
+    arrays = {name: numpy_to_arrow(np.asarray(array[rows])) for name, array in found.items()}
     return pa.table(list(arrays.values()), schema=pa.schema([_field(name, found[name], arrays[name].type) for name in found]))
 
 
