@@ -1,137 +1,198 @@
-"""Cross-match of a catalog with another table by position."""
+"""Cross-match of a catalog with whatever has positions: a source of rows that are joined when they are read.
+
+Both sides may be larger than memory: a block of the one is joined with what lies around it in the other, block after block.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from scipy.spatial import cKDTree
 
-from surveycnn.catalogs.regions import separation_deg
-from surveycnn.catalogs.tables import arrow_to_numpy, astropy_to_arrow
+from surveycnn.catalogs.moc_region import MocRegion
+from surveycnn.catalogs.nearest import Neighbours, Pairs
+from surveycnn.catalogs.positioned import Positioned, TableRows, blank_of, nullable, vectors_of
+from surveycnn.catalogs.regions import Region
+from surveycnn.catalogs.tables import field_attrs
 from surveycnn.errors import CatalogError
-from surveycnn.sky.sphere import unit_vectors
-
-if TYPE_CHECKING:
-    from surveycnn.catalogs.query import Catalog
 
 SEPARATION = "separation"
 """Column that a cross-match adds, arcsec."""
+MAX_RADIUS_ARCSEC = 3600
+MAX_NEIGHBORS = 100
+HOWS = ("inner", "left")
+BLOCK_ROWS = 1 << 17
+"""Rows that are joined at once; other catalogs of no more rows are read whole."""
+
+_SEPARATION_FIELD = pa.field(
+    SEPARATION,
+    pa.float64(),
+    metadata={"units": "arcsec", "ucd": "pos.angDistance", "description": "distance to the matched position"},
+)
 
 
-def crossmatch(catalog: Catalog, other: object, radius_arcsec: float, suffix: str) -> pa.Table:
-    """Rows of `catalog` with the columns, suffixed, of the nearest row of `other` within the radius, in the catalog's order.
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """Rows of `ours`, each with the nearest rows of `theirs`, in the order of `ours` and then of the separation.
+
+    Where there is none and it is a left join: NaN, empty text, False, or the null value of a column of whole numbers.
+    """
+
+    ours: Positioned
+    theirs: Positioned
+    radius_arcsec: float
+    n_neighbors: int
+    is_left: bool
+    our_suffix: str
+    their_suffix: str
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Columns of both, then the separation."""
+        return pa.schema([*self._our_fields.values(), *self._their_fields.values(), _SEPARATION_FIELD])
+
+    @cached_property
+    def _our_fields(self) -> dict[str, pa.Field]:
+        """Fields of the result by their names in `ours`."""
+        return {field.name: field.with_name(field.name + self.our_suffix) for field in self.ours.schema}
+
+    @cached_property
+    def _their_fields(self) -> dict[str, pa.Field]:
+        """Fields of the result by their names in `theirs`; a table has one main position and one main id."""
+        fields = {}
+        for field in self.theirs.schema:
+            attrs = field_attrs(field)
+            if "ucd" in attrs:
+                field = field.with_metadata({**attrs, "ucd": ";".join(w for w in attrs["ucd"].split(";") if w != "meta.main")})
+            field = nullable(field) if self.is_left and pa.types.is_integer(field.type) else field
+            fields[field.name] = field.with_name(field.name + self.their_suffix)
+        return fields
+
+    @cached_property
+    def _n_rows(self) -> int:
+        return sum(table.num_rows for table in self.scan([SEPARATION], None))
+
+    def count(self) -> int:
+        """Number of rows: the positions are matched."""
+        return self._n_rows
+
+    def scan(self, columns: Sequence[str], region: Region | None) -> Iterator[pa.Table]:
+        """Tables of some columns; rows whose position in `ours` is outside of `region` may be left out."""
+        mine, others = ([name for name, field in fields.items() if field.name in columns] for fields in self._fields)
+        fields = pa.schema([self.schema.field(name) for name in columns])
+        for block, part, pairs in self._blocks(mine, others, region):
+            arrays = {self._our_fields[name].name: block[name].take(pairs.ours) for name in mine}
+            for name in others:
+                arrays[self._their_fields[name].name] = _taken(part[name], pairs.theirs, self._their_fields[name])
+            arrays[SEPARATION] = pa.chunked_array([pairs.separation_arcsec])
+            yield pa.table([arrays[field.name].cast(field.type) for field in fields], schema=fields)
+
+    @property
+    def _fields(self) -> tuple[dict[str, pa.Field], dict[str, pa.Field]]:
+        return self._our_fields, self._their_fields
+
+    @property
+    def _has_our_positions(self) -> bool:
+        """Whether the columns ra and dec of the result, to which a region applies, are the positions of `ours`."""
+        return all(
+            field.name == name and field.name + self.our_suffix == name
+            for name, field in (("ra", self.ours.ra), ("dec", self.ours.dec))
+        )
+
+    def _blocks(
+        self, mine: Sequence[str], others: Sequence[str], region: Region | None
+    ) -> Iterator[tuple[pa.Table, pa.Table, Pairs]]:
+        """Blocks of `ours`, what lies around each in `theirs`, and which rows of them belong together."""
+        is_small = isinstance(self.theirs, TableRows) or self.theirs.n_rows <= BLOCK_ROWS
+        known = self._read_others(others, None) if is_small else None
+        region = region if self._has_our_positions else None
+        if known is not None and region is None and not self.is_left:
+            region = MocRegion.around(known[1], self.radius_arcsec / 3600)
+        for block in _in_blocks(self.ours.scan(_with_positions(mine, self.ours), region)):
+            vectors = vectors_of(block, self.ours)
+            part, _, neighbours = known or self._read_others(others, MocRegion.around(vectors, self.radius_arcsec / 3600))
+            pairs = neighbours.within(vectors, self.radius_arcsec, self.n_neighbors)
+            yield block, part, _with_unmatched(pairs, block.num_rows) if self.is_left else pairs
+
+    def _read_others(self, columns: Sequence[str], region: MocRegion | None) -> tuple[pa.Table, np.ndarray, Neighbours]:
+        """Rows of `theirs`, those in `region` alone, with their positions."""
+        needed = _with_positions(columns, self.theirs)
+        parts = list(self.theirs.scan(needed, region))
+        fields = {field.name: field for field in (self.theirs.ra, self.theirs.dec, *self.theirs.schema)}
+        empty = pa.schema([fields[name] for name in needed]).empty_table()
+        table = pa.concat_tables([part.replace_schema_metadata() for part in parts]) if parts else empty
+        vectors = vectors_of(table, self.theirs)
+        return table, vectors, Neighbours(vectors)
+
+
+def matched(
+    ours: Positioned,
+    theirs: Positioned,
+    *,
+    radius_arcsec: float,
+    n_neighbors: int = 1,
+    how: str = "inner",
+    our_suffix: str = "",
+    their_suffix: str = "_other",
+) -> Matched:
+    """Source of the rows of `ours` with the nearest of `theirs`; nothing is read before they are asked for.
 
     Raises
     ------
     CatalogError
-        Where `other` has no positions, the radius is not one, or names collide.
+        Where the radius, the number of neighbours or the way to join is none, or names collide.
     """
-    if not 0 < radius_arcsec <= 3600:
-        raise CatalogError(f"crossmatch: radius is {radius_arcsec:g} arcsec, expected above 0 and up to 3600")
-    theirs = _as_arrow(other)
-    ra, dec = (_degrees(theirs, name) for name in ("ra", "dec"))
-    usable = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-    vectors = unit_vectors(ra[usable], dec[usable])
-    tree = cKDTree(vectors)
-    theirs = theirs.rename_columns([name + suffix for name in theirs.column_names])
-    _check_names(catalog, theirs)
-    ours, rows, separations = [], [np.empty(0, dtype=np.int64)], [np.empty(0)]
-    for table in _around(catalog, vectors, radius_arcsec):
-        position = unit_vectors(arrow_to_numpy(table["ra"]), arrow_to_numpy(table["dec"]))
-        found, nearest = _nearest(tree, position, radius_arcsec)
-        ours.append(table.filter(pa.array(found)).select(catalog.columns))
-        rows.append(usable[nearest])
-        separations.append(separation_deg(position[found], vectors[nearest]) * 3600)
-    return _join(catalog, ours, theirs.take(np.concatenate(rows)), np.concatenate(separations))
-
-
-def _nearest(tree: cKDTree, position: np.ndarray, radius_arcsec: float) -> tuple[np.ndarray, np.ndarray]:
-    """Mask of the positions that have a match, and the nearest match of each of those."""
-    chord = 2 * np.sin(np.radians(radius_arcsec / 3600) / 2)
-    found = np.isfinite(position).all(axis=1)
-    distance, nearest = tree.query(position[found], distance_upper_bound=np.nextafter(chord, 2))
-    matched = np.isfinite(distance)
-    found[found] = matched
-    return found, nearest[matched]
-
-
-def _around(catalog: Catalog, vectors: np.ndarray, radius_arcsec: float) -> Iterator[pa.Table]:
-    """Tables of the catalog with positions, those far from all of `vectors` left unread where they lie together."""
-    columns = list(dict.fromkeys([*catalog.columns, "ra", "dec"]))
-    centre = vectors.sum(axis=0) if len(vectors) else np.zeros(3)
-    if np.linalg.norm(centre) > 0:
-        ra, dec = np.degrees(np.arctan2(centre[1], centre[0])), np.degrees(np.arctan2(centre[2], np.hypot(*centre[:2])))
-        reach = separation_deg(vectors, centre / np.linalg.norm(centre)).max() * 3600 + radius_arcsec
-        catalog = catalog.cone(ra, dec, min(reach * (1 + 1e-9) + 1e-3, 648_000))
-    return catalog.scan(columns)
-
-
-def _join(catalog: Catalog, ours: list[pa.Table], theirs: pa.Table, separation: np.ndarray) -> pa.Table:
-    left = pa.concat_tables(ours) if ours else catalog.schema.empty_table()
-    fields = [*catalog.schema, *theirs.schema]
-    metadata = {"units": "arcsec", "ucd": "pos.angDistance", "description": "distance to the matched position"}
-    fields.append(pa.field(SEPARATION, pa.float64(), metadata=metadata))
-    return pa.table([*left.columns, *theirs.columns, pa.array(separation)], schema=pa.schema(fields))
-
-
-def _check_names(catalog: Catalog, theirs: pa.Table) -> None:
-    twice = sorted({*theirs.column_names, SEPARATION} & set(catalog.columns))
+    if not 0 < radius_arcsec <= MAX_RADIUS_ARCSEC:
+        raise CatalogError(f"crossmatch: radius is {radius_arcsec:g} arcsec, expected above 0 and up to {MAX_RADIUS_ARCSEC}")
+    if isinstance(n_neighbors, bool) or n_neighbors != int(n_neighbors) or not 1 <= n_neighbors <= MAX_NEIGHBORS:
+        raise CatalogError(f"crossmatch: n_neighbors is {n_neighbors!r}, expected 1 to {MAX_NEIGHBORS}")
+    if how not in HOWS:
+        raise CatalogError(f"crossmatch: how is {how!r}, expected one of {', '.join(map(repr, HOWS))}")
+    found = Matched(ours, theirs, float(radius_arcsec), int(n_neighbors), how == "left", our_suffix, their_suffix)
+    names = found.schema.names
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise CatalogError(f"crossmatch: columns {twice} are there already: give another suffix, or select others first")
+    if isinstance(theirs, TableRows):
+        vectors_of(theirs.table, theirs)  # says at once what is wrong with them
+    return found
 
 
-def _as_arrow(other: object) -> pa.Table:
-    """Arrow table of whatever the user matches with."""
-    from astropy.table import Table
-
-    if isinstance(other, str | Path):
-        other = _read(Path(other))
-    if isinstance(other, pa.Table):
-        return other
-    if isinstance(other, Table):
-        return astropy_to_arrow(other)
-    if hasattr(other, "to_arrow"):
-        return other.to_arrow()
-    if hasattr(other, "columns") and hasattr(other, "to_numpy"):
-        return pa.Table.from_pandas(other, preserve_index=False)
-    raise CatalogError(f"crossmatch: {type(other).__name__} is not understood: give a catalog, a table, a data frame or a path")
+def _with_positions(columns: Sequence[str], rows: Positioned) -> list[str]:
+    return list(dict.fromkeys([*columns, rows.ra.name, rows.dec.name]))
 
 
-def _read(path: Path) -> object:
-    """Catalog in a folder, or table in a file."""
-    from astropy.io.registry import IORegistryError
-    from astropy.table import Table
-
-    if not path.exists():
-        raise CatalogError(f"crossmatch: there is no {str(path)!r}")
-    if path.is_dir():
-        from surveycnn.catalogs.query import open_catalog
-
-        return open_catalog(path)
-    if path.suffix == ".parquet":
-        return pq.read_table(path, partitioning=None)
-    try:
-        return Table.read(path)
-    except (IORegistryError, OSError, ValueError) as error:
-        raise CatalogError(f"crossmatch: {str(path)!r} cannot be read as a table: {error}") from error
+def _in_blocks(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of BLOCK_ROWS rows, the last one of fewer."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table.replace_schema_metadata())
+        if sum(map(len, waiting)) >= BLOCK_ROWS:
+            whole = pa.concat_tables(waiting)
+            n_full = len(whole) // BLOCK_ROWS * BLOCK_ROWS
+            yield from (whole.slice(start, BLOCK_ROWS) for start in range(0, n_full, BLOCK_ROWS))
+            waiting = [whole.slice(n_full)]
+    rest = pa.concat_tables(waiting) if waiting else None
+    if rest is not None and rest.num_rows:
+        yield rest
 
 
-def _degrees(table: pa.Table, name: str) -> np.ndarray:
-    """Column `name`, in any case, in degrees."""
-    from astropy import units as u
+def _with_unmatched(pairs: Pairs, n_rows: int) -> Pairs:
+    """The pairs, and -1 for each of `n_rows` rows that has none, in the order of the rows."""
+    alone = np.setdiff1d(np.arange(n_rows), pairs.ours)
+    ours = np.concatenate([pairs.ours, alone])
+    theirs = np.concatenate([pairs.theirs, np.full(len(alone), -1)])
+    separation = np.concatenate([pairs.separation_arcsec, np.full(len(alone), np.nan)])
+    order = np.argsort(ours, kind="stable")
+    return Pairs(ours[order], theirs[order], separation[order])
 
-    from surveycnn.catalogs.tables import field_attrs
 
-    match = [column for column in table.column_names if column.lower() == name]
-    if not match:
-        raise CatalogError(
-            f"crossmatch: the other table has no column {name!r}: found {table.column_names}; rename its positions"
-        )
-    values = arrow_to_numpy(table[match[0]]).astype(np.float64)
-    unit = field_attrs(table.schema.field(match[0])).get("units", "deg")
-    return values * u.Unit(unit).to(u.deg)
+def _taken(column: pa.ChunkedArray, rows: np.ndarray, field: pa.Field) -> pa.ChunkedArray:
+    """Some rows of a column; what stands for no value where a row is -1."""
+    if (rows >= 0).all():
+        return column.take(pa.array(rows))
+    blank = pa.array([blank_of(field)], type=column.type)
+    return pa.chunked_array([*column.chunks, blank], type=column.type).take(pa.array(np.where(rows < 0, len(column), rows)))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mocpy import MOC
 
 _LIMITS_ORDER = 7
+_BASE_CELL_DEG = 58.6
+_FINEST = 18
 _FORMATS = {b"SIMPLE": "fits", b"{": "json"}
 
 
@@ -29,7 +31,7 @@ class MocRegion:
     starts: np.ndarray
     """(range,) int64, first order-29 indices, ascending."""
     stops: np.ndarray
-    """(range,) int64, one more than the last indices; the ranges lie apart."""
+    """(range,) int64, one more than the last indices; the ranges do not overlap."""
 
     @classmethod
     def of(cls, moc: MOC | str | Path) -> MocRegion:
@@ -51,6 +53,21 @@ class MocRegion:
         if np.any(ranges > END) or np.any(starts >= stops) or np.any(starts[1:] <= stops[:-1]):
             raise CatalogError(f"moc: {where} has cells that are not on the sky, or not in order: it is damaged: fetch it again")
         return cls(starts, stops)
+
+    @classmethod
+    def around(cls, vectors: np.ndarray, radius_deg: float) -> MocRegion:
+        """Region of cells that holds all positions within a radius, up to some degrees, of unit vectors (n, 3); NaN has none."""
+        import cdshealpix
+
+        # cells beside that of a position are so wide that nothing within a quarter of their nominal side is beyond them
+        order = int(np.clip(np.floor(np.log2(_BASE_CELL_DEG / (4 * radius_deg))), 0, _FINEST))
+        shift = 2 * (ORDER - order)
+        x, y, z = vectors[np.isfinite(vectors).all(axis=1)].T
+        index = healpix_index(np.degrees(np.arctan2(y, x)), np.degrees(np.arctan2(z, np.hypot(x, y))))
+        own = np.unique(index >> shift)
+        cells = np.unique(cdshealpix.neighbours(own.astype(np.uint64), order)) if len(own) else own
+        cells = cells[cells >= 0]
+        return cls(cells << shift, (cells + 1) << shift)
 
     def contains(self, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
         ra, dec = np.asarray(ra, dtype=np.float64), np.asarray(dec, dtype=np.float64)

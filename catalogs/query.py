@@ -22,7 +22,7 @@ from surveycnn.catalogs.ids import COLUMN, Ids
 from surveycnn.catalogs.reading import reading
 from surveycnn.catalogs.regions import Box, Cone, Polygon
 from surveycnn.catalogs.selecting import Selection
-from surveycnn.catalogs.source import COVERAGE, PROVENANCE, HatsSource, Source, TableSource, open_source
+from surveycnn.catalogs.source import COVERAGE, PROVENANCE, HatsSource, Source, open_source
 from surveycnn.catalogs.steps import Step, Top
 from surveycnn.catalogs.swap import read_settled
 from surveycnn.catalogs.tables import arrow_to_astropy, arrow_to_dataset, arrow_to_numpy, field_attrs
@@ -157,20 +157,74 @@ class Catalog:
             raise CatalogError(f"select: columns are {list(columns)!r}, expected at least one, none twice")
         return replace(self, _selected=tuple(columns))
 
-    def crossmatch(self, other: object, radius_arcsec: float = 1.0, suffix: str = "_other") -> Catalog:
-        """Rows with a position of `other` within `radius_arcsec`, with the nearest one's columns and the separation.
+    def crossmatch(
+        self,
+        other: object,
+        radius_arcsec: float = 1.0,
+        suffix: str = "_other",
+        *,
+        how: str = "inner",
+        n_neighbors: int = 1,
+        ra: str | None = None,
+        dec: str | None = None,
+    ) -> Catalog:
+        """Rows with the nearest rows of `other` within a radius, their columns and the separation; read when asked for.
 
         Parameters
         ----------
         other
-            A catalog, its folder, a table (astropy, pandas, Arrow) with columns ra and dec in degrees, or a file of one.
+            A catalog, or its folder: ours, or any HATS catalog, which is read only around the rows; a table (astropy, pandas,
+            Arrow), a ``SkyCoord``, or a file of a table, which are held in memory.
         suffix
             Added to the names of the columns of `other`.
+        how
+            "inner": rows that have a counterpart. "left": all rows, with a separation of NaN where there is none, and NaN, empty
+            text, False, or the null value of whole numbers in the columns of `other`.
+        n_neighbors
+            Rows of `other` for each row at most; rows are repeated.
+        ra, dec
+            Columns of `other` with the positions; by default they are found by UCD or name. In degrees, or in the unit that
+            the column has.
         """
-        from surveycnn.catalogs.crossmatch import crossmatch
+        from surveycnn.catalogs.crossmatch import matched
+        from surveycnn.catalogs.positioned import rows_of, rows_of_catalog
 
-        table = crossmatch(self, other, float(radius_arcsec), suffix)
-        return Catalog(TableSource(table), f"{self.name} crossmatch")
+        ours, theirs = rows_of_catalog(self), rows_of(other, ra, dec)
+        source = matched(
+            ours, theirs, radius_arcsec=radius_arcsec, n_neighbors=n_neighbors, how=how, our_suffix="", their_suffix=suffix
+        )
+        return Catalog(source, f"{self.name} crossmatch")
+
+    def counterparts_of(
+        self,
+        other: object,
+        radius_arcsec: float = 1.0,
+        suffix: str = "_other",
+        *,
+        model: str | None = None,
+        ra: str | None = None,
+        dec: str | None = None,
+    ) -> Catalog:
+        """Rows of `other` in the sky that was searched, each with our nearest row within a radius, or none.
+
+        The columns are those of :meth:`crossmatch`, which has the parameters, those of `other` first. A separation of NaN says
+        that the place was searched and nothing is there that is selected: NaN, empty text, False, or null in our columns.
+
+        Parameters
+        ----------
+        model
+            Name of a model: the sky that it has searched, instead of the whole survey's.
+        """
+        from surveycnn.catalogs.crossmatch import matched
+        from surveycnn.catalogs.moc_region import MocRegion
+        from surveycnn.catalogs.positioned import rows_inside, rows_of
+        from surveycnn.catalogs.steps import limits_of
+
+        searched = MocRegion.of(self.coverage if model is None else self.coverage_of(model))
+        regions = limits_of([step for _, step in self.steps]).regions
+        theirs, ours = rows_inside(rows_of(other, ra, dec), [searched, *regions]), rows_of(self)
+        source = matched(theirs, ours, radius_arcsec=radius_arcsec, how="left", our_suffix=suffix, their_suffix="")
+        return Catalog(source, f"{self.name} counterparts")
 
     def on(self, client: Client | None) -> Catalog:
         """The same rows, read by the workers of a Dask cluster, which need to see the catalog's folder under the same path.
