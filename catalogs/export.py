@@ -16,7 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from surveycnn.catalogs.fits_table import write_fits
+from surveycnn.catalogs.lsdb_view import lazy_selection
 from surveycnn.catalogs.parquet_metadata import with_file_metadata
+from surveycnn.catalogs.source import sky_of
+from surveycnn.catalogs.steps import Top, columns_of
 from surveycnn.catalogs.tables import arrow_to_astropy, arrow_to_numpy, numpy_to_arrow
 from surveycnn.catalogs.votable import write_votable
 from surveycnn.catalogs.zarr_store import write_zarr
@@ -87,17 +90,21 @@ _WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
 
 
 def to_lsdb(catalog: Catalog) -> lsdb.Catalog:
-    """lsdb catalog: lazy where nothing is selected but columns, else of the rows in memory."""
+    """lsdb catalog: lazy where each row is selected for itself, of the rows in memory after a top or a cross-match."""
     lsdb = import_lsdb()
-    if catalog.hats_path is not None and not catalog.steps:
-        return lsdb.open_catalog(catalog.hats_path, columns=catalog.columns)
+    steps, sky = [step for _, step in catalog.steps], sky_of(catalog._source)
+    if catalog.hats_path is not None and not any(isinstance(step, Top) for step in steps):
+        needed = columns_of(steps, sky)
+        opened = lsdb.open_catalog(catalog.hats_path, columns=list(dict.fromkeys([*catalog.columns, *needed])))
+        schema = pa.schema([catalog._source.schema.field(name) for name in needed])
+        return lazy_selection(opened, steps, schema, sky, catalog.columns) if steps else opened
     table = catalog.to_arrow()
     if not table.num_rows:
         raise CatalogError("no row is selected: lsdb has no catalog without rows; widen the selection")
     import pandas as pd
 
     frame = table.to_pandas(types_mapper=pd.ArrowDtype)
-    return lsdb.from_dataframe(frame, ra_column="ra", dec_column="dec", catalog_name=catalog.name)
+    return lsdb.from_dataframe(frame, ra_column=sky.ra, dec_column=sky.dec, catalog_name=catalog.name)
 
 
 def import_lsdb() -> ModuleType:

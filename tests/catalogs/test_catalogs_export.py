@@ -119,10 +119,20 @@ def test_to_lsdb__lazy_without_selection(published):
 
 @pytest.mark.slow  # lsdb compiles the partitioning of a frame for 10 s
 def test_to_lsdb__from_the_result(some):
+    some = some.top(900, by="ra")
     frame = some.to_lsdb().compute(progress_bar=False)
     assert sorted(frame["source_id"]) == sorted(some["source_id"].tolist())
 
 
 def test_to_lsdb__no_row(some):
     with pytest.raises(CatalogError, match="no row is selected"):
-        some.where("flags > 99").to_lsdb()
+        some.where("flags > 99").top(3, by="ra").to_lsdb()
+
+
+def test_to_lsdb__lazy_with_selections(some):
+    chosen = some.cone(352, -31, 1500).where("pz_weight[0] > 0.3 and mosaic == 'm1'").select(["z_phot", "source_id"])
+    lazy = chosen.to_lsdb()
+    assert lazy.npartitions < open_catalog(some.path).to_lsdb().npartitions and lazy.margin is not None
+    frame = lazy.compute(progress_bar=False)
+    assert list(frame) == ["z_phot", "source_id"] and frame["source_id"].tolist() == chosen["source_id"].tolist()
+    assert len(some.cone(10, 10, 5).to_lsdb().compute(progress_bar=False)) == 0
