@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -43,7 +44,7 @@ class HatsSource:
         self._properties = next((read_properties(main / name) for name in CATALOG if (main / name).is_file()), {})
         anchor = main / "dataset" / "_common_metadata"
         with reading(anchor):
-            paths = _partition_paths(main / "dataset")
+            paths = _partition_paths(main)
             if not anchor.is_file() and paths:
                 anchor = paths[0][2]
             stored, self._anchor = pq.read_schema(anchor), Anchor.of(anchor)
@@ -141,18 +142,35 @@ def _default_main(folder: Path) -> str:
     return HATS_MAIN if not (folder / "dataset").is_dir() and (folder / HATS_MAIN).is_dir() else "."
 
 
-def _partition_paths(dataset: Path) -> list[tuple[int, int, Path]]:
-    """Order, pixel and path of each Parquet file, in the order of the pixels, then of the names."""
-    found = []
+def _partition_paths(main: Path) -> list[tuple[int, int, Path]]:
+    """Order, pixel and path of each Parquet file, in the order of the pixels, then of the names.
+
+    Those that are lost are there, too, and are missed when they are read.
+    """
+    found, dataset = [], main / "dataset"
     for pattern in ("Norder=*/Dir=*/Npix=*.parquet", "Norder=*/Dir=*/Npix=*/*.parquet"):
         for path in dataset.glob(pattern):
             match = _PIXEL.fullmatch(path.relative_to(dataset).as_posix())
             if match is not None:
-                order, pixel = int(match[1]), int(match[2])
-                if order > ORDER:
-                    raise ValueError(f"{path.name!r} is in Norder={match[1]}, expected at most {ORDER}")
-                found.append((order, pixel, path))
+                found.append((int(match[1]), int(match[2]), path))
+    for order, pixel in _listed_pixels(main / "partition_info.csv") - {(order, pixel) for order, pixel, _ in found}:
+        name = f"Norder={order}/Dir={pixel // 10_000 * 10_000}/Npix={pixel}.parquet"
+        found.append((order, pixel, dataset / name))
+    for order, _, path in found:
+        if not 0 <= order <= ORDER:
+            raise ValueError(f"{path.name!r} is in Norder={order}, expected 0 to {ORDER}")
     return sorted(found, key=lambda place: (pixel_range(place[0], place[1]), place[2].name))
+
+
+def _listed_pixels(path: Path) -> set[tuple[int, int]]:
+    """Order and pixel of each partition that a catalog says to have; empty where it does not say."""
+    if not path.is_file():
+        return set()
+    with reading(path), path.open(encoding="utf-8", newline="") as stream:
+        rows = csv.DictReader(stream)
+        if not {"Norder", "Npix"} <= set(rows.fieldnames or ()):
+            raise ValueError(f"columns are {rows.fieldnames}, expected Norder and Npix")
+        return {(int(row["Norder"]), int(row["Npix"])) for row in rows}
 
 
 def _inclusive(order: int, pixel: int) -> tuple[int, int]:

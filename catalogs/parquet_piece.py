@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -66,7 +67,13 @@ class Anchor:
 
     def check(self, folder: Path) -> None:
         """Raise CatalogError where another catalog has taken the place of the one that was opened."""
-        if file_identity(self.path) != self.identity:
+        found = file_identity(self.path)
+        if found is None:
+            raise CatalogError(
+                f"the catalog in {str(folder)!r} is not there any more, or not seen by {platform.node()}: open it again, or let "
+                "all workers see its folder under the same path"
+            )
+        if found != self.identity:
             raise CatalogError(f"the catalog in {str(folder)!r} has been published anew: open it again")
 
 

@@ -22,8 +22,8 @@ from surveycnn.catalogs.ids import COLUMN, Ids
 from surveycnn.catalogs.reading import reading
 from surveycnn.catalogs.regions import Box, Cone, Polygon
 from surveycnn.catalogs.selecting import Selection
-from surveycnn.catalogs.source import COVERAGE, PROVENANCE, HatsSource, Source, open_source
-from surveycnn.catalogs.steps import Step, Top
+from surveycnn.catalogs.source import COVERAGE, PROVENANCE, HatsSource, Source, open_source, sky_of
+from surveycnn.catalogs.steps import Step, Top, columns_of
 from surveycnn.catalogs.swap import read_settled
 from surveycnn.catalogs.tables import arrow_to_astropy, arrow_to_dataset, arrow_to_numpy, field_attrs
 from surveycnn.errors import CatalogError
@@ -241,6 +241,7 @@ class Catalog:
         return replace(self, _client=client)
 
     def _with(self, text: str, step: Step) -> Catalog:
+        self._check_columns(columns_of([step], sky_of(self._source)))
         return replace(self, steps=(*self.steps, (text, step)))
 
     def _check_columns(self, columns: Sequence[str]) -> None:

@@ -1,5 +1,7 @@
 """HATS catalogs as others write them."""
 
+import shutil
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -80,8 +82,37 @@ def test_hats_source__is_not_led_out_of_the_collection(tmp_path, name):
 def test_hats_source__orders_that_cannot_be(tmp_path):
     write_survey(tmp_path)
     (tmp_path / "dataset/Norder=1").rename(tmp_path / "dataset/Norder=99")
-    with pytest.raises(CatalogError, match="is in Norder=99, expected at most 29"):
+    with pytest.raises(CatalogError, match="is in Norder=99, expected 0 to 29"):
         open_hats(tmp_path)
+
+
+def test_hats_source__lost_file_is_missed_where_it_is_read(published, tmp_path):
+    shutil.copytree(published / "hats", tmp_path / "hats")
+    source = open_hats(tmp_path / "hats")
+    lost = source.partitions[2]
+    lost.path.unlink()
+    again = open_catalog(tmp_path)
+    with pytest.raises(CatalogError, match=rf"{lost.path.name}' cannot be read \(FileNotFoundError"):
+        again.to_arrow()
+    first = next(open_hats(published).scan(["ra", "dec"])).to_pylist()[0]
+    assert len(again.cone(first["ra"], first["dec"], 1)) == 1  # it lies elsewhere
+    (tmp_path / "hats/sources/partition_info.csv").write_text("Norder\n1\n")
+    with pytest.raises(CatalogError, match=r"columns are \['Norder'\], expected Norder and Npix"):
+        open_catalog(tmp_path)
+
+
+def test_hats_source__catalog_that_is_gone(published, tmp_path):
+    shutil.copytree(published / "hats", tmp_path / "hats")
+    source = open_hats(tmp_path / "hats")
+    shutil.rmtree(tmp_path / "hats")
+    with pytest.raises(CatalogError, match="is not there any more, or not seen by .*: open it again, or let all workers see"):
+        next(source.scan(["ra"]))
+
+
+def test_catalog__regions_need_positions(published):
+    match = open_catalog(published).select(["source_id"]).crossmatch(pa.table({"ra": [1.0], "dec": [1.0]}), suffix="_b")
+    with pytest.raises(CatalogError, match="no column 'ra': close are"):
+        match.cone(1, 1, 1)
 
 
 def test_hats_source__column_that_a_file_has_not_or_in_another_type(tmp_path):
