@@ -61,12 +61,14 @@ class Matched:
 
     @cached_property
     def _their_fields(self) -> dict[str, pa.Field]:
-        """Fields of the result by their names in `theirs`; a table has one main position and one main id."""
+        """Fields of the result by their names in `theirs`; a table has one main position and id, and our cubes alone."""
         fields = {}
         for field in self.theirs.schema:
             attrs = field_attrs(field)
+            attrs.pop("plane", None)  # of a cube of theirs, beside which ours of that name would stand
             if "ucd" in attrs:
-                field = field.with_metadata({**attrs, "ucd": ";".join(w for w in attrs["ucd"].split(";") if w != "meta.main")})
+                attrs["ucd"] = ";".join(word for word in attrs["ucd"].split(";") if word != "meta.main")
+            field = field.with_metadata(attrs)
             field = nullable(field) if self.is_left and pa.types.is_integer(field.type) else field
             fields[field.name] = field.with_name(field.name + self.their_suffix)
         return fields

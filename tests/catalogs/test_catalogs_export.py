@@ -1,12 +1,16 @@
+import io
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import xarray as xr
+from astropy.io.votable import parse
 from astropy.table import Table
 
 from surveycnn.catalogs import export
 from surveycnn.catalogs.query import open_catalog
+from surveycnn.catalogs.votable import votable_metadata
 from surveycnn.errors import CatalogError
 
 
@@ -136,3 +140,25 @@ def test_to_lsdb__lazy_with_selections(some):
     frame = lazy.compute(progress_bar=False)
     assert list(frame) == ["z_phot", "source_id"] and frame["source_id"].tolist() == chosen["source_id"].tolist()
     assert len(some.cone(10, 10, 5).to_lsdb().compute(progress_bar=False)) == 0
+
+
+def test_votable_metadata__bytes_and_types(some):
+    told = votable_metadata(some.schema)
+    assert told == votable_metadata(some.schema) and told[b"IVOA.VOTable-Parquet.version"] == b"1.0"
+    fields = [
+        pa.field("\u03bb \x01", pa.uint64(), metadata={"description": "a < b & \x02", "null_value": "3"}),
+        pa.field("b", pa.bool_()),
+    ]
+    fields += [pa.field("text", pa.string()), pa.field("pair", pa.list_(pa.float64(), 2)), pa.field("day", pa.date32())]
+    content = votable_metadata(pa.schema(fields), {"text": 7})[b"IVOA.VOTable-Parquet.content"]
+    found = parse(io.BytesIO(content), verify="ignore").get_first_table().fields
+    assert [field.name for field in found] == ["\u03bb ?", "b", "text", "pair", "day"]
+    assert [field.datatype for field in found] == ["long", "boolean", "unicodeChar", "double", "unicodeChar"]
+    assert [field.arraysize for field in found] == [None, None, "7", "2", "64"]
+    assert found[0].description == "a < b & ?" and found[0].values.null == 3
+
+
+def test_write_votable__who_fills_a_column(some, tmp_path):
+    groups = parse(some.write(tmp_path / "a.vot")).get_first_table().groups
+    filled = {group.name: [entry.ref for entry in group.entries] for group in groups}
+    assert filled["merge"] == ["is_primary"] and filled["lens model"] == ["lens_logit", "lens_score", "lens_prob"]

@@ -185,3 +185,9 @@ def test_to_xarray__as_the_store(published):
             assert variable.dims == store[name].dims and variable.attrs == store[name].attrs
             np.testing.assert_array_equal(variable.values, store[name].values)
     assert np.shares_memory(ours["flux"].values, ours["flux_r"].values)
+
+
+def test_to_xarray__cubes_of_a_cross_match_are_ours(published):
+    matched = open_catalog(published).crossmatch(published)
+    assert {"flux_r", "flux_r_other"} <= set(matched.columns)
+    assert matched.to_xarray()["flux"].attrs["columns"] == ["flux_g", "flux_r"]
