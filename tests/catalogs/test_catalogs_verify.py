@@ -42,7 +42,6 @@ def test_verify_catalog__partition_is_gone(copy):
     findings = verify_catalog(copy)
     assert any("Npix" in finding and finding.endswith("is missing") for finding in findings)
     assert any(finding.startswith("hats: cannot be read") and "FileNotFoundError" in finding for finding in findings)
-    assert any(finding.startswith("zarr and hats: 1500 and ") for finding in findings)
 
 
 def test_verify_catalog__unreadable_and_unexpected_files(copy):
