@@ -38,7 +38,7 @@ from surveycnn.sky import files, hdus
 from surveycnn.sky.chunks import ChunkStore
 from surveycnn.sky.images import open_image
 from surveycnn.sky.tiling import TileGrid
-from surveycnn.sky.wcs import read_wcs, wcs_text
+from surveycnn.sky.wcs import read_wcs, wcs_from_text, wcs_text
 from surveycnn.tables.files import read_table, write_table
 
 SHAPE = (40, 50)
@@ -375,3 +375,34 @@ def test_read_failure__damaged_counts_as_none(tmp_path: Path) -> None:
     for text in ('{"state": "done", "reason": "x"}', '{"state": "failed"}', "[]"):
         store.failure_path(tile).write_text(text)
         assert store.read_failure(tile) is None
+
+
+def test_table__in_a_compressed_file_with_flipped_bits(tmp_path):
+    """astropy's own reading of such a stream does not end."""
+    path = tmp_path / "sources.fits.gz"
+    fits.BinTableHDU.from_columns([fits.Column("ra", "D", array=np.arange(9.0))]).writeto(path)
+    raw = bytearray(path.read_bytes())
+    raw[-6] ^= 0xFF
+    path.write_bytes(raw)
+    with pytest.raises(InputError, match=r"cannot read the table '.*sources.fits.gz' \(BadGzipFile: CRC check failed"):
+        read_table(path)
+
+
+def test_table__whose_names_are_no_text(tmp_path):
+    (tmp_path / "sources.csv").write_bytes(b"ra,dec,\xe9\n1,2,3\n")
+    with pytest.raises(InputError, match=r"cannot read the table '.*sources.csv' \(UnicodeDecodeError: .*is it complete"):
+        read_table(tmp_path / "sources.csv")
+
+
+def test_table__that_the_library_of_hdf5_does_not_finish(tmp_path, monkeypatch):
+    with h5py.File(tmp_path / "sources.hdf5", "w") as file:
+        file["ra"] = np.arange(3.0)
+    monkeypatch.setattr("surveycnn.tables.hdf5.PATIENCE_SECONDS", 0.001)
+    with pytest.raises(InputError, match=r"cannot read the table .* \(the library of HDF5 had not read it after 0 s\)"):
+        read_table(tmp_path / "sources.hdf5")
+
+
+def test_wcs_text__that_has_no_positions_any_more():
+    text = wcs_text(small_wcs(*SHAPE))
+    with pytest.raises(ValueError, match="its WCS has no positions on the sky"):
+        wcs_from_text(text.replace("RA---TAN", "LINEAR  ").replace("DEC--TAN", "LINEAR  "))

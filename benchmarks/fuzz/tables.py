@@ -19,6 +19,8 @@ from surveycnn.tables.files import read_table, write_table
 
 NAMES = ("sources.parquet", "sources.fits", "sources.fits.gz", "sources.csv", "sources.ecsv", "sources.hdf5", "sources.vot")
 ALLOWED = ("subprocess.Popen",)  # HDF5 is read in a process of its own
+SECONDS = 60.0
+"""Of a case: that process has half of them."""
 TOKENS = {
     "fits": tuple(
         text.encode()

@@ -126,8 +126,11 @@ def wcs_text(wcs: WCS) -> str:
 
 
 def wcs_from_text(text: str) -> WCS:
-    """The WCS that :func:`wcs_text` wrote."""
-    return WCS(fits.Header.fromstring(text), fix=False)
+    """The WCS that :func:`wcs_text` wrote; ValueError where the text is not as it was."""
+    wcs = WCS(fits.Header.fromstring(text), fix=False)
+    if not wcs.has_celestial:
+        raise ValueError("its WCS has no positions on the sky")
+    return wcs
 
 
 def sky_positions(wcs: WCS, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,8 @@ knows what the columns mean. A missing value is a null in Arrow, masked in FITS 
 from __future__ import annotations
 
 import csv
+import gzip
+import io
 import os
 import tempfile
 import uuid
@@ -14,7 +16,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -66,11 +68,11 @@ def read_table(path: str | Path, group: str | int | None = None, *, text: Collec
         raise InputError(f"there is no table {file!r}: correct the path")
     try:
         table = reader(file, part) if reader is not _read_csv else _read_csv(file, part, text)
+        _check_names(table.column_names, f"the table {file!r}")
     except InputError:
         raise
     except Exception as error:  # whatever a broken file makes its library raise
         raise InputError(f"cannot read the table {file!r} ({type(error).__name__}: {error}): is it complete?") from error
-    _check_names(table.column_names, f"the table {file!r}")
     return table
 
 
@@ -175,7 +177,7 @@ def _read_fits(file: str, part: str | int | None) -> pa.Table:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyWarning)  # of units and keywords that are not in the standard
-        with fits.open(file) as hdus:
+        with _plain(file) as stream, fits.open(stream) as hdus:
             numbers = [number for number, hdu in enumerate(hdus) if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
             parts = [f"[{number}] {hdus[number].name}".strip() for number in numbers]
             if not numbers:
@@ -187,6 +189,14 @@ def _read_fits(file: str, part: str | int | None) -> pa.Table:
             table = Table.read(hdus, hdu=wanted, format="fits", **options)
             _add_meanings(table, hdus[wanted].header)
             return arrow_of_astropy(table)
+
+
+def _plain(file: str) -> IO[bytes]:
+    """The bytes of a file, decompressed: astropy hangs, or crashes, on a stream that turns out to be damaged on the way."""
+    if not file.lower().endswith(".gz"):
+        return open(file, "rb")
+    with gzip.open(file) as stream:
+        return io.BytesIO(stream.read())
 
 
 def _add_meanings(table: Table, header: Any) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import h5py
 
 _ASTROPY_META = ".__table_column_meta__"
+PATIENCE_SECONDS = 25.0
+"""Time that the library gets for a file: in a damaged one it may go round in circles."""
+BYTES_PER_SECOND = 2e6
+"""Slowest reading of a file that gets more time for its size."""
 _REFUSED = 2
 """Exit code of the process that means: the message on its output is for the user."""
 
@@ -37,7 +41,14 @@ def read_columns(file: str, part: str | int | None) -> dict[str, np.ndarray]:
     command = [sys.executable, "-m", "surveycnn.tables.hdf5", file, json.dumps(part)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
     with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as output:
-        code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=environment).returncode
+        patience = PATIENCE_SECONDS + os.path.getsize(file) / BYTES_PER_SECOND
+        try:
+            streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": errors}
+            code = subprocess.run(command, env=environment, timeout=patience, **streams).returncode
+        except subprocess.TimeoutExpired:
+            raise InputError(
+                f"cannot read the table {file!r} (the library of HDF5 had not read it after {patience:.0f} s): is it complete?"
+            ) from None
         output.seek(0)
         errors.seek(0)
         if code == _REFUSED:
