@@ -67,7 +67,7 @@ TOKENS = (
         b"source_id",
     ),
 )
-OPERATIONS = ("rows", "query", "verify", "write", "coverage", "html", "qp", "xarray")
+OPERATIONS = ("rows", "query", "verify", "write", "coverage", "html", "qp", "xarray", "redshifts", "lenses", "origin")
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ def make_case(rng: Random, seeds: Path, folder: Path) -> Given:
         shutil.copytree(seeds / "old.zarr", place / "catalog.zarr")
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         target = rng.choice((*formats, *formats, *formats, PROVENANCE if operation == "verify" else formats[0]))
-        target = "coverage.fits" if operation == "coverage" and rng.random() < 0.8 else target
+        target = "coverage.fits" if operation in ("coverage", "lenses") and rng.random() < 0.8 else target
+        target = PROVENANCE if operation in ("origin", "lenses") and rng.random() < 0.6 else target
         _change(rng, place / target, place)
     return Given(place, operation, rng.choice((".fits", ".parquet", ".csv", ".ecsv", ".vot", ".zarr")))
 
@@ -203,6 +204,16 @@ def run_case(case: Given) -> str:
         catalog.to_qp()
     elif case.operation == "xarray":
         catalog.to_xarray()
+    elif case.operation == "redshifts":
+        (
+            catalog.where("lens_prob >= 0").n_of_z([0, 1, 2], weights="lens_prob"),
+            catalog.draw_redshifts(2),
+            catalog.redshift_quantiles(0.5),
+        )
+    elif case.operation == "lenses":
+        len(catalog.cone(150, 2, 3000).lens_candidates(10.0).rows)
+    elif case.operation == "origin":
+        return run_command(["query", str(case.folder), "--origin", str(catalog["source_id"][0]), "--json"])
     else:
         len(catalog), catalog.to_table()
     return case.operation
