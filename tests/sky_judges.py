@@ -19,6 +19,7 @@ ANCHORS = [
 """Places where a mistake would show: the poles, the meridian of zero from both sides, a corner of three HEALPix base cells."""
 N_POINTS = 120
 LONG = np.longdouble
+RADIAN = LONG(np.pi) / LONG(180) + LONG("1.2246467991473531772e-16") / LONG(180)
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,13 @@ def around(ra: float, dec: float, distance: np.ndarray, angle: np.ndarray) -> tu
     return np.where(found >= 360, 0.0, found), np.degrees(np.arctan2(sin_lat, np.hypot(np.sin(turn) * np.sin(far), along)))
 
 
-def vincenty_deg(ra_a: np.ndarray, dec_a: np.ndarray, ra_b: np.ndarray | float, dec_b: np.ndarray | float) -> np.ndarray:
-    """Angles in degrees on the sphere, by Vincenty's formula in extended precision."""
-    radian = LONG(np.pi) / LONG(180) + LONG("1.2246467991473531772e-16") / LONG(180)
-    delta = (np.asarray(ra_a, LONG) - np.asarray(ra_b, LONG)) * radian
-    a, b = np.asarray(dec_a, LONG) * radian, np.asarray(dec_b, LONG) * radian
+def vincenty_deg(
+    ra_a: np.ndarray, dec_a: np.ndarray, ra_b: np.ndarray | float, dec_b: np.ndarray | float, real: type = LONG
+) -> np.ndarray:
+    """Angles in degrees on the sphere, by Vincenty's formula in extended precision, or that of `real`."""
+    radian = real(RADIAN)
+    delta = (np.asarray(ra_a, real) - np.asarray(ra_b, real)) * radian
+    a, b = np.asarray(dec_a, real) * radian, np.asarray(dec_b, real) * radian
     across = np.hypot(np.cos(b) * np.sin(delta), np.cos(a) * np.sin(b) - np.sin(a) * np.cos(b) * np.cos(delta))
     return np.arctan2(across, np.sin(a) * np.sin(b) + np.cos(a) * np.cos(b) * np.cos(delta)) / radian
 
@@ -70,17 +73,15 @@ def in_box(sky: Sky, ra_min: float, ra_max: float, dec_min: float, dec_max: floa
     return np.array(east) & (sky.dec >= dec_min) & (sky.dec <= dec_max)
 
 
-def in_polygon(sky: Sky, vertices: list[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
+def in_polygon(sky: Sky, vertices: list[tuple[float, float]], real: type = LONG) -> tuple[np.ndarray, np.ndarray]:
     """Mask of the positions that a polygon goes round an odd number of times, by the sum of the angles that its edges span at
     the position, and the distances in degrees from the nearest edge."""
-    corners, places = _vectors(*np.array(vertices).T), _vectors(sky.ra, sky.dec)
-    angle, nearest = np.zeros(len(places), LONG), np.full(len(places), LONG(180))
+    corners, places = _vectors(*np.array(vertices).T).astype(real), _vectors(sky.ra, sky.dec).astype(real)
+    angle, nearest = np.zeros(len(places), real), np.full(len(places), real(180))
     for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         to_a, to_b = a - (places @ a)[:, None] * places, b - (places @ b)[:, None] * places
         angle += np.arctan2(np.sum(places * np.cross(to_a, to_b), axis=1), np.sum(to_a * to_b, axis=1))
-        steps = np.linspace(LONG(0), LONG(1), 2)
-        for step in steps:
-            nearest = np.minimum(nearest, _angle(places, a + step * (b - a)))
+        nearest = np.minimum(nearest, _angle(places, a))
         normal = np.cross(a, b)
         size = np.sqrt(normal @ normal)
         if size > 0:
@@ -90,13 +91,12 @@ def in_polygon(sky: Sky, vertices: list[tuple[float, float]]) -> tuple[np.ndarra
             nearest = np.where(
                 is_beside, np.minimum(nearest, np.abs(np.degrees(np.arcsin(np.clip(places @ normal, -1, 1))))), nearest
             )
-    turns = np.rint((angle / (2 * LONG(np.pi))).astype(float)).astype(int)
+    turns = np.rint((angle / (2 * np.pi)).astype(float)).astype(int)
     return (turns % 2 == 1) & (places @ corners.sum(axis=0) > 0), nearest.astype(float)
 
 
 def _vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    radian = LONG(np.pi) / LONG(180) + LONG("1.2246467991473531772e-16") / LONG(180)
-    lon, lat = np.asarray(ra, LONG) * radian, np.asarray(dec, LONG) * radian
+    lon, lat = np.asarray(ra, LONG) * RADIAN, np.asarray(dec, LONG) * RADIAN
     return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
 
 

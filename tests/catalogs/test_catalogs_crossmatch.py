@@ -40,7 +40,7 @@ def two_skies(draw):
     return sky, ra, dec
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 @given(two_skies(), st.floats(0.01, 3), st.integers(1, 4))
 def test_neighbours__same_as_brute_force(sky_and_others, fraction, n_neighbors):
     sky, ra, dec = sky_and_others
@@ -83,7 +83,7 @@ def test_neighbours__of_nothing():
     assert len(Neighbours(unit_vectors(np.zeros(3), np.zeros(3))).within(nothing, 1.0, 1).ours) == 0
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(skies(), st.floats(-4, 0), st.integers(0, 2**32))
 def test_moc_around__holds_all_positions_within_the_radius(sky, log_radius, seed):
     radius, rng = 10**log_radius, np.random.default_rng(seed)

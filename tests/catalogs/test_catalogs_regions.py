@@ -1,14 +1,19 @@
 """Regions against judges that share nothing with them, over skies made by hypothesis; see tests/sky_judges.py."""
 
+import astropy.units as u
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mocpy import MOC
 from sky_judges import ANCHORS, Sky, around, in_box, in_polygon, skies, vincenty_deg
 
+from surveycnn.catalogs import pieces
 from surveycnn.catalogs.healpix import healpix_index
 from surveycnn.catalogs.moc_region import MocRegion, coverage_name, read_model_coverage
+from surveycnn.catalogs.publish import publish
+from surveycnn.catalogs.query import open_catalog
 from surveycnn.catalogs.regions import Box, Cone, Polygon, separation_deg
 from surveycnn.catalogs.sky_ranges import MAX_RANGES, cell_centres, cell_radius_deg, merged_ranges
 from surveycnn.errors import CatalogError
@@ -37,7 +42,7 @@ def centres(draw, sky):
     return float(ra[0]), float(np.clip(dec[0], -90, 90))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(skies(), st.data())
 def test_cone__same_as_vincenty(sky, data):
     ra, dec = data.draw(centres(sky))
@@ -49,7 +54,7 @@ def test_cone__same_as_vincenty(sky, data):
     assert_covered(cone, sky, inside)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(skies(), st.data())
 def test_box__same_as_fractions(sky, data):
     """Sides go through positions of the sky: edges are inside, to the last bit."""
@@ -74,7 +79,7 @@ def outlines(draw, sky):
     return list(zip(*(values.tolist() for values in around(ra, dec, reach, np.array(angles))), strict=True))
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=80)
 @given(skies(), st.data())
 def test_polygon__same_as_the_sum_of_angles(sky, data):
     vertices = data.draw(outlines(sky))
@@ -90,7 +95,7 @@ def test_polygon__same_as_the_sum_of_angles(sky, data):
     assert_covered(polygon, sky, inside)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(skies(), st.data())
 def test_polygon__vertices_and_edges_are_inside(sky, data):
     vertices = data.draw(outlines(sky))
@@ -140,8 +145,6 @@ def test_box__right_ascension_just_below_zero_is_that_of_zero():
 @settings(deadline=None, max_examples=60)
 @given(skies(), st.integers(0, 20), st.data())
 def test_moc__same_as_mocpy(sky, order, data):
-    import astropy.units as u
-
     some = data.draw(st.lists(st.integers(0, len(sky.ra) - 1), max_size=30))
     moc = MOC.from_lonlat(sky.ra[some] * u.deg, sky.dec[some] * u.deg, max_norder=order)
     region = MocRegion.of(moc)
@@ -264,3 +267,66 @@ def test_separation_deg__small_and_large_angles():
     a = unit_vectors(np.array([0.0, 0.0, 10.0]), np.array([0.0, 0.0, 0.0]))
     b = unit_vectors(np.array([180.0, 1e-9, 10.0]), np.array([0.0, 0.0, 0.0]))
     np.testing.assert_allclose(separation_deg(a, b), [180, 1e-9, 0], rtol=1e-6)
+
+
+# -- through a published catalog -------------------------------------------------------------------------------------------
+
+N_CROWD = 3000
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory):
+    """Rows crowded around the anchors on every scale, in each format: many partitions, row groups and chunks."""
+    rng = np.random.default_rng(5)
+    places = [around(*anchor, 10 ** rng.uniform(-4, 2, N_CROWD), rng.uniform(0, 360, N_CROWD)) for anchor in ANCHORS]
+    ra, dec = (np.concatenate([place[axis] for place in places]) for axis in (0, 1))
+    for n, anchor in enumerate(ANCHORS):
+        ra[n], dec[n] = anchor
+    order = np.argsort(healpix_index(ra, dec), kind="stable")
+    sky = Sky((0, 0), 0, ra[order], dec[order])
+    table = pa.table({"source_id": np.arange(len(ra)), "ra": sky.ra, "dec": sky.dec})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "ROW_GROUP_ROWS", 300)
+        folder = tmp_path_factory.mktemp("crowded")
+        kinds = ("hats", "zarr", "fits")
+        return sky, [open_catalog(publish(table, folder / kind, formats=[kind], partition_rows=4000)) for kind in kinds]
+
+
+@st.composite
+def published_regions(draw, sky):
+    """A region beside an anchor, of any size, as it is asked of a catalog, which rows it has, and for which that is clear."""
+    place = Sky(draw(st.sampled_from(ANCHORS)), 10 ** draw(st.floats(-4, 1.9)), sky.ra, sky.dec)
+    ra, dec = draw(centres(place))
+    kind = draw(st.sampled_from(["cone", "box", "polygon", "moc"]))
+    if kind == "cone":
+        distance = vincenty_deg(sky.ra, sky.dec, ra, dec, float)
+        return kind, (ra, dec, place.size * 3600), distance <= place.size, np.abs(distance - place.size) > 1e-12
+    if kind == "box":
+        west, east, low, high = ra, ra + 2 * place.size, max(-90, dec - place.size), min(90, dec + place.size)
+        inside = ((sky.ra - west) % 360 <= min(east - west, 360)) & (sky.dec >= low) & (sky.dec <= high)
+        return kind, (west, east, low, high), inside, np.abs((sky.ra - west + 1) % 360 - 1) > 1e-12
+    if kind == "moc":
+        moc = MOC.from_lonlat(
+            np.array([ra]) * u.deg, np.array([dec]) * u.deg, max_norder=int(np.clip(np.log2(58 / place.size), 0, 29))
+        )
+        return kind, (moc,), moc.contains_lonlat(sky.ra * u.deg, sky.dec * u.deg), np.ones(len(sky.ra), bool)
+    vertices = draw(outlines(Sky((ra, dec), min(place.size, 20), sky.ra, sky.dec)))
+    inside, border = in_polygon(sky, vertices, float)
+    return kind, (vertices,), inside, border > 1e-10
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.data())
+def test_regions__no_row_is_lost_in_any_format(crowded, data):
+    """Partitions, row groups and chunks that are left out have nothing inside."""
+    sky, catalogs = crowded
+    kind, arguments, inside, clear = data.draw(published_regions(sky))
+    for catalog in catalogs:
+        try:
+            rows = getattr(catalog, kind)(*arguments)["source_id"]
+        except CatalogError as error:
+            assert "reach 90 degrees" in str(error) or "different vertices" in str(error)
+            return
+        found = np.zeros(len(sky.ra), bool)
+        found[rows] = True
+        assert np.array_equal(found[clear], inside[clear])
