@@ -23,6 +23,8 @@ from surveycnn.catalogs.swap import read_settled
 from surveycnn.catalogs.tables import arrow_to_numpy, field_attrs, numpy_to_arrow
 from surveycnn.schema import Schema
 
+ROWS_AT_ONCE = 1 << 16
+
 
 def verify_catalog(path: str | Path) -> list[str]:
     """What is wrong with the catalog in a folder, one sentence each; empty where nothing is.
@@ -39,37 +41,24 @@ def verify_catalog(path: str | Path) -> list[str]:
 def _findings(folder: Path) -> list[str]:
     open_source(folder)
     findings, n_rows = _check_provenance(folder)
-    tables = {}
-    for kind, read in _readers(folder).items():
+    reference: tuple[str, Source] | None = None
+    for kind, open_it in _openers(folder).items():
         try:
-            tables[kind] = read()
+            source = open_it()
+            found = [f"{kind}: {finding}" for finding in _check_columns(source.schema)]
+            found += _check_rows(kind, source, reference, n_rows)
         except Exception as error:  # whatever a broken file makes its reader raise is what is to be reported
             findings.append(f"{kind}: cannot be read: {error}")
-    for kind, table in tables.items():
-        if n_rows is not None and table.num_rows != n_rows:
-            findings.append(f"{kind} has {table.num_rows} rows, {PROVENANCE} says {n_rows}")
-        findings += [f"{kind}: {finding}" for finding in (*_check_columns(table), *_check_order(table))]
-    for first, reference in list(tables.items())[:1]:
-        for kind in list(tables)[1:]:
-            findings += [f"{kind} and {first}: {finding}" for finding in _compare(tables[kind], reference)]
+            continue
+        findings += found
+        reference = reference or (kind, source)
     return findings
 
 
-def _readers(folder: Path) -> dict[str, Callable[[], pa.Table]]:
-    """Readers of the formats that are there."""
-    readers: dict[str, Callable[[], pa.Table]] = {}
-    if (folder / HATS).is_dir():
-        readers["hats"] = lambda: _read(HatsSource(folder / HATS))
-    return readers | {kind: partial(_read_file, folder, kind) for kind in file_kinds(folder)}
-
-
-def _read_file(folder: Path, kind: str) -> pa.Table:
-    return _read(file_source(folder, kind))
-
-
-def _read(source: Source) -> pa.Table:
-    tables = list(source.scan(source.schema.names, None))
-    return pa.concat_tables(tables) if tables else source.schema.empty_table()
+def _openers(folder: Path) -> dict[str, Callable[[], Source]]:
+    """What opens each of the formats that are there."""
+    openers: dict[str, Callable[[], Source]] = {"hats": partial(HatsSource, folder / HATS)} if (folder / HATS).is_dir() else {}
+    return openers | {kind: partial(file_source, folder, kind) for kind in file_kinds(folder)}
 
 
 def _check_provenance(folder: Path) -> tuple[list[str], int | None]:
@@ -89,52 +78,124 @@ def _check_provenance(folder: Path) -> tuple[list[str], int | None]:
     return findings + [f"{name} has other contents than {PROVENANCE} says" for name in changed], n_rows
 
 
-def _check_columns(table: pa.Table) -> Iterator[str]:
+def _check_columns(schema: pa.Schema) -> Iterator[str]:
     """Columns that every catalog has, with their types and units, and descriptions of all."""
     for name, variable in Schema(position_columns()).items():
-        if name not in table.column_names:
+        if name not in schema.names:
             yield f"column {name!r} is missing"
             continue
-        field = table.schema.field(name)
+        field = schema.field(name)
         expected = numpy_to_arrow(variable.empty(0)).type
         if field.type != expected:
             yield f"column {name!r} is of type {field.type}, expected {expected}"
         unit = field_attrs(field).get("units", "")
         if unit != variable.unit:
             yield f"column {name!r} has unit {unit!r}, expected {variable.unit!r}"
-    for field in table.schema:
+    for field in schema:
         if "description" not in field_attrs(field):
             yield f"column {field.name!r} has no description"
 
 
-def _check_order(table: pa.Table) -> Iterator[str]:
-    """Unique ids, usable positions, and rows sorted by HEALPix index and id."""
-    if not {"source_id", "ra", "dec"} <= set(table.column_names):
-        return
-    source_id, ra, dec = (arrow_to_numpy(table[name]) for name in ("source_id", "ra", "dec"))
-    repeated = len(source_id) - len(np.unique(source_id))
-    if repeated:
-        yield f"{repeated} rows have the source_id of another row"
-    off_sky = ~(np.isfinite(ra) & (ra >= 0) & (ra < 360) & (np.abs(dec) <= 90))
-    if off_sky.any():
-        yield f"{off_sky.sum()} rows have no position with ra from 0 to 360 and dec from -90 to 90 degrees"
-        return
-    index = healpix_index(ra, dec)
-    unsorted = (np.diff(index) < 0) | ((np.diff(index) == 0) & (np.diff(source_id) <= 0))
-    if unsorted.any():
-        yield f"rows are not sorted by HEALPix index and source_id, first at row {int(np.flatnonzero(unsorted)[0]) + 1}"
+def _check_rows(kind: str, source: Source, reference: tuple[str, Source] | None, n_rows: int | None) -> list[str]:
+    """What is wrong with the rows of a format, and what differs from those of the reference; all columns are read."""
+    order, difference = _Order(), _Difference(source.schema, reference[1].schema) if reference else None
+    others = _even(reference[1].scan(reference[1].schema.names, None)) if reference else iter(())
+    n_found = 0
+    for table in _even(source.scan(source.schema.names, None)):
+        n_found += table.num_rows
+        order.add(table)
+        other = next(others, None)
+        if difference is not None and other is not None:
+            difference.add(table, other)
+    if difference is not None and difference.can_compare and reference:
+        difference.count(n_found, reference[1].count())
+    findings = [] if n_rows in (None, n_found) else [f"{kind} has {n_found} rows, {PROVENANCE} says {n_rows}"]
+    findings += [f"{kind}: {finding}" for finding in order.findings()]
+    if difference is not None and reference:
+        findings += [f"{kind} and {reference[0]}: {finding}" for finding in difference.findings()]
+    return findings
 
 
-def _compare(table: pa.Table, reference: pa.Table) -> Iterator[str]:
-    """Differences in columns and values; NaN equals NaN."""
-    if table.column_names != reference.column_names:
-        yield f"columns differ: {sorted(set(table.column_names) ^ set(reference.column_names)) or 'in their order'}"
-        return
-    if table.num_rows != reference.num_rows:
-        yield f"{table.num_rows} and {reference.num_rows} rows"
-        return
-    for name in table.column_names:
-        ours, theirs = arrow_to_numpy(table[name]), arrow_to_numpy(reference[name])
-        same = ours.shape == theirs.shape and np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f")
-        if not same:
-            yield f"column {name!r} has other values"
+def _even(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of :data:`ROWS_AT_ONCE` rows, the last one shorter."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        while sum(part.num_rows for part in waiting) >= ROWS_AT_ONCE:
+            joined = pa.concat_tables(waiting)
+            yield joined.slice(0, ROWS_AT_ONCE)
+            waiting = [joined.slice(ROWS_AT_ONCE)]
+    if waiting and (rest := pa.concat_tables(waiting)).num_rows:
+        yield rest
+
+
+class _Order:
+    """Unique ids, usable positions, and rows sorted by HEALPix index and id; of the rows, only the ids are kept."""
+
+    def __init__(self) -> None:
+        self._ids: list[np.ndarray] = []
+        self._n_rows = self._n_off_sky = 0
+        self._first_unsorted: int | None = None
+        self._last = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+
+    def add(self, table: pa.Table) -> None:
+        """Look at the next rows."""
+        if not {"source_id", "ra", "dec"} <= set(table.column_names):
+            return
+        source_id, ra, dec = (arrow_to_numpy(table[name]) for name in ("source_id", "ra", "dec"))
+        self._ids.append(source_id)
+        off_sky = ~(np.isfinite(ra) & (ra >= 0) & (ra < 360) & (np.abs(dec) <= 90))
+        self._n_off_sky += int(np.count_nonzero(off_sky))
+        if not self._n_off_sky and self._first_unsorted is None:
+            index = np.concatenate([self._last[0], healpix_index(ra, dec)])
+            ids = np.concatenate([self._last[1], source_id])
+            steps = np.diff(index)
+            unsorted = np.flatnonzero((steps < 0) | ((steps == 0) & (np.diff(ids) <= 0)))
+            if unsorted.size:
+                self._first_unsorted = self._n_rows - len(self._last[0]) + int(unsorted[0]) + 1
+            self._last = index[-1:], ids[-1:]
+        self._n_rows += table.num_rows
+
+    def findings(self) -> Iterator[str]:
+        """What is wrong."""
+        ids = np.concatenate([np.zeros(0, dtype=np.int64), *self._ids])
+        repeated = len(ids) - len(np.unique(ids))
+        if repeated:
+            yield f"{repeated} rows have the source_id of another row"
+        if self._n_off_sky:
+            yield f"{self._n_off_sky} rows have no position with ra from 0 to 360 and dec from -90 to 90 degrees"
+        elif self._first_unsorted is not None:
+            yield f"rows are not sorted by HEALPix index and source_id, first at row {self._first_unsorted}"
+
+
+class _Difference:
+    """Differences of two formats in columns and values; NaN equals NaN."""
+
+    def __init__(self, schema: pa.Schema, reference: pa.Schema):
+        self.can_compare = schema.names == reference.names
+        self._columns = sorted(set(schema.names) ^ set(reference.names)) or "in their order"
+        self._others: dict[str, None] = {}
+        self._counts: tuple[int, int] = 0, 0
+
+    def add(self, table: pa.Table, reference: pa.Table) -> None:
+        """Compare the next rows of both."""
+        if not self.can_compare or table.num_rows != reference.num_rows:
+            return
+        for name in table.column_names:
+            ours, theirs = arrow_to_numpy(table[name]), arrow_to_numpy(reference[name])
+            same = ours.shape == theirs.shape and np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f")
+            if not same:
+                self._others[name] = None
+
+    def count(self, n_rows: int, n_reference: int) -> None:
+        """Note how many rows there are of both."""
+        self._counts = n_rows, n_reference
+
+    def findings(self) -> Iterator[str]:
+        """What differs."""
+        if not self.can_compare:
+            yield f"columns differ: {self._columns}"
+        elif self._counts[0] != self._counts[1]:
+            yield f"{self._counts[0]} and {self._counts[1]} rows"
+        else:
+            yield from (f"column {name!r} has other values" for name in self._others)
