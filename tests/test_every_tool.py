@@ -25,7 +25,7 @@ from surveycnn.schema import Schema
 TEXTS = ["", "J1234+5678", "name of a hundred characters" * 4, "a\\b 'c' \"d\", e", "5 < 6 & 7"]
 QUESTIONS = {"smooth_or_featured": ["smooth", "featured"], "bar": ["yes", "no", "weak"]}
 BEHIND_FIRST_STAGE = columns.lens_columns(has_cascade=True)
-N_ROWS = 400
+N_ROWS = 300
 
 
 def make_rows(n_rows: int) -> pa.Table:

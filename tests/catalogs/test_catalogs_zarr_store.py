@@ -176,10 +176,10 @@ def test_read_zarr__stores_that_are_not_ours(tmp_path):
         read_zarr(tmp_path / "a.zarr", ["ra"])
 
 
-def test_to_xarray__as_the_store(published):
-    catalog = open_catalog(published)
-    ours = catalog.to_xarray()
-    with xr.open_zarr(published / "catalog.zarr", chunks=None) as store:
+def test_to_xarray__as_the_store(rows, tmp_path):
+    write_zarr(rows, tmp_path / "catalog.zarr")
+    ours = open_catalog(tmp_path).to_xarray()
+    with xr.open_zarr(tmp_path / "catalog.zarr", chunks=None) as store:
         assert set(ours.variables) == set(store.variables) - {"chunk"}
         for name, variable in ours.data_vars.items():
             assert variable.dims == store[name].dims and variable.attrs == store[name].attrs
@@ -187,7 +187,8 @@ def test_to_xarray__as_the_store(published):
     assert np.shares_memory(ours["flux"].values, ours["flux_r"].values)
 
 
-def test_to_xarray__cubes_of_a_cross_match_are_ours(published):
-    matched = open_catalog(published).crossmatch(published)
+def test_to_xarray__cubes_of_a_cross_match_are_ours(rows, tmp_path):
+    write_zarr(rows, tmp_path / "catalog.zarr")
+    matched = open_catalog(tmp_path).crossmatch(rows)
     assert {"flux_r", "flux_r_other"} <= set(matched.columns)
     assert matched.to_xarray()["flux"].attrs["columns"] == ["flux_g", "flux_r"]
