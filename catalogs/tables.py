@@ -164,15 +164,28 @@ def arrow_to_numpy(column: pa.ChunkedArray) -> np.ndarray:
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=column.type)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    if pa.types.is_fixed_size_list(array.type):
-        return arrow_to_numpy(pa.chunked_array([array.flatten()])).reshape(len(array), array.type.list_size)
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+    kind = array.type
+    if pa.types.is_fixed_size_list(kind):
+        if array.null_count:  # which flatten() would leave out
+            array = pa.array([[None] * kind.list_size if row is None else row for row in array.to_pylist()], type=kind)
+        return arrow_to_numpy(pa.chunked_array([array.flatten()])).reshape(len(array), kind.list_size)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return np.array(array.fill_null("").to_pylist(), dtype=object)
+    if pa.types.is_null(kind) or pa.types.is_decimal(kind):
+        array, kind = array.cast(pa.float64()), pa.float64()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return array.to_numpy(zero_copy_only=False)
+    if not pa.types.is_primitive(kind):  # of others' catalogs, as text
+        return np.array([_shown(value) for value in array.to_pylist()], dtype=object)
     if array.null_count:
-        array = array.fill_null(
-            float("nan") if pa.types.is_floating(array.type) else False if pa.types.is_boolean(array.type) else 0
-        )
+        array = array.fill_null(float("nan") if pa.types.is_floating(kind) else False if pa.types.is_boolean(kind) else 0)
     return array.to_numpy(zero_copy_only=False)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="backslashreplace")
+    return "" if value is None else str(value)
 
 
 def _text(value: object) -> str:

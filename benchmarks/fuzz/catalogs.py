@@ -197,7 +197,10 @@ def run_case(case: Given) -> str:
         found = catalog.cone(150.0, 2.0, 900).where("lens_prob > 0.1 or mosaic == 'm1'").top(5, by="z_phot")
         found.to_pandas()
     elif case.operation == "coverage":
-        return f"coverage {catalog.coverage.max_order >= 0}"
+        n_inside = len(catalog.moc(case.folder / "coverage.fits"))
+        return f"coverage {catalog.coverage.max_order >= 0 and n_inside >= 0}"
+    elif case.operation == "match":
+        catalog.crossmatch(case.folder, 2.0, how="left").to_arrow()
     elif case.operation == "html":
         repr(catalog), catalog._repr_html_(), catalog.provenance
     elif case.operation == "qp":

@@ -1,4 +1,4 @@
-"""Tables of users in every format, mutated: sources to measure, photometry with redshifts, and written again."""
+"""Tables of users in every format, mutated: sources to measure, photometry with redshifts, matched, and written again."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pyarrow as pa
 
 from benchmarks.fuzz.images import NX, NY, header
 from benchmarks.fuzz.mutate import NUMBERS, WORDS, mutated_bytes, mutated_text
+from surveycnn.catalogs.query import Catalog
+from surveycnn.catalogs.source import TableSource
 from surveycnn.photoz.tables import photometry_of, redshifts_of
 from surveycnn.sky.wcs import read_wcs, wcs_text
 from surveycnn.sources.catalog import count_sources, read_sources
@@ -221,7 +223,7 @@ def run_case(case: Given) -> str:
     done = ["read"]
     table = read_table(case.path)
     errors = []
-    for what in (_sources, _photometry, _written):
+    for what in (_sources, _photometry, _matched, _written):
         try:
             done += what(case, table)
         except Exception as error:
@@ -239,6 +241,15 @@ def _sources(case: Given, table: pa.Table) -> list[str]:
     sources = read_sources(case.path, case.ra, case.dec, case.id)
     count_sources(sources, [(wcs_text(read_wcs(header())), NY, NX)])
     return ["sources"]
+
+
+def _matched(case: Given, table: pa.Table) -> list[str]:
+    rows = pa.table({"source_id": [1, 2], "ra": [150.0, 150.001], "dec": [2.0, 2.001]})
+    catalog = Catalog(TableSource(rows), "sources")
+    match = catalog.crossmatch(case.path, 3.0, how="left", n_neighbors=2, ra=case.ra, dec=case.dec)
+    match.to_arrow(), match.to_table()
+    catalog.crossmatch(table, 3.0)["separation"]
+    return ["matched"]
 
 
 def _photometry(case: Given, table: pa.Table) -> list[str]:

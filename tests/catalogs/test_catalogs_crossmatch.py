@@ -195,7 +195,7 @@ def check_match(match, table, suffix="_other"):
     np.testing.assert_allclose(match["separation"], 0.5, atol=1e-6)
 
 
-@pytest.fixture(scope="module", params=["hats", "zarr", "fits"])
+@pytest.fixture(scope="module", params=["zarr", "fits"])
 def catalog(request, table, tmp_path_factory):
     """The catalog read from each format."""
     return open_catalog(

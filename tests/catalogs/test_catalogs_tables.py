@@ -1,3 +1,5 @@
+from decimal import Decimal
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -93,3 +95,23 @@ def test_arrow_to_numpy__nulls_and_dictionaries(array, expected):
     np.testing.assert_array_equal(
         arrow_to_numpy(pa.chunked_array([array])), np.array(expected, dtype=object if array.type in (pa.string(),) else None)
     )
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (pa.array([{"a": 1}, None]), ["{'a': 1}", ""]),
+        (pa.array([b"a\xad", None]), ["a\\xad", ""]),
+        (pa.array([Decimal("1.5"), None]), [1.5, np.nan]),
+        (pa.nulls(2), [np.nan, np.nan]),
+        (pa.array([[1.0, None], None], pa.list_(pa.float64(), 2)), [[1, np.nan], [np.nan, np.nan]]),
+    ],
+)
+def test_arrow_to_numpy__types_of_other_catalogs(array, expected):
+    found = arrow_to_numpy(pa.chunked_array([array]))
+    np.testing.assert_array_equal(found, np.array(expected, dtype=found.dtype))
+
+
+def test_arrow_to_numpy__lists_of_any_length():
+    found = arrow_to_numpy(pa.chunked_array([pa.array([[1.0], [1.0, 2.0], None])]))
+    assert [None if one is None else list(one) for one in found] == [[1], [1, 2], None]
