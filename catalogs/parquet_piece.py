@@ -163,7 +163,8 @@ def file_identity(path: Path) -> Identity | None:
 
 @lru_cache(maxsize=_FOOTERS)
 def _read_footer(path: Path, identity: Identity | None) -> _Footer:
-    metadata = pq.read_metadata(path)
+    with pq.ParquetFile(path) as file:
+        metadata, schema = file.metadata, file.schema_arrow  # metadata.schema would make a circle that is freed late
     groups, start = [], 0
     for number in range(metadata.num_row_groups):
         n_rows = metadata.row_group(number).num_rows
@@ -171,11 +172,12 @@ def _read_footer(path: Path, identity: Identity | None) -> _Footer:
             raise ValueError(f"row group {number} has {n_rows} rows")
         groups.append(Group(number, start, n_rows))
         start += n_rows
-    schema = metadata.schema.to_arrow_schema()
-    names = [metadata.schema.column(place).path for place in range(metadata.num_columns)]
+    first = metadata.row_group(0) if groups else None
+    names = [first.column(place).path_in_schema for place in range(metadata.num_columns)] if first is not None else []
     leaves: dict[str, int] = {}
+    known = set(schema.names)
     for place, name in enumerate(names):
-        if name in schema.names:
+        if name in known:
             leaves[name] = place
         else:
             root = name.split(".")[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -86,7 +87,17 @@ def column_values(column: pa.ChunkedArray) -> np.ndarray:
 def _mask(step: Region | Expression | Ids, columns: Mapping[str, np.ndarray], n_rows: int, sky: Sky) -> np.ndarray:
     if isinstance(step, Expression | Ids):
         return step(columns, n_rows)
-    return step.contains(columns[sky.ra], columns[sky.dec])
+    ra, dec = columns[sky.ra], columns[sky.dec]
+    south, north = _dec_limits(step)
+    near = np.flatnonzero((dec >= south) & (dec <= north))
+    mask = np.zeros(n_rows, dtype=bool)
+    mask[near] = step.contains(ra[near], dec[near])
+    return mask
+
+
+@lru_cache(maxsize=64)
+def _dec_limits(region: Region) -> tuple[float, float]:
+    return region.dec_limits()
 
 
 def _descending(values: np.ndarray) -> np.ndarray:
