@@ -16,10 +16,12 @@ import numpy as np
 from surveycnn.catalogs.area import area_of
 from surveycnn.catalogs.expression import Expression
 from surveycnn.catalogs.flags import has_flag
+from surveycnn.catalogs.ids import Ids
 from surveycnn.catalogs.moc_region import coverage_name
 from surveycnn.catalogs.reading import reading
 from surveycnn.catalogs.regions import Region
 from surveycnn.catalogs.source import PROVENANCE
+from surveycnn.catalogs.steps import Top
 from surveycnn.catalogs.tables import arrow_to_numpy
 from surveycnn.errors import CatalogError
 
@@ -187,7 +189,7 @@ def _searched_deg2(catalog: Catalog) -> float:
                     f"the area of {text!r} is not known, which selects by {', '.join(places)}: select with cone, box, polygon or "
                     "moc, or give area_deg2"
                 )
-        elif hasattr(step, "healpix_ranges"):
+        elif not isinstance(step, Ids | Top):
             regions.append(step)
     model, _ = _model(catalog)
     if catalog.path is None:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from surveycnn.catalogs.reading import reading
 from surveycnn.catalogs.source import PROVENANCE
 from surveycnn.errors import CatalogError, printable
@@ -185,7 +187,7 @@ def _origin(name: str, row: dict[str, Any], record: dict[str, Any]) -> Origin:
     if given is None:
         peak = y, x = divmod(pixel, grid.nx)
     tile = grid.tile(y // grid.core_px, x // grid.core_px)
-    if not tile.owns(y, x):
+    if not tile.owns(np.array(y), np.array(x)):
         raise ValueError(f"pixel y {y}, x {x} is not on mosaic {mosaic!r} of {grid.ny} x {grid.nx} pixels")
     return Origin(
         source_id=number,

@@ -43,7 +43,7 @@ def uniforms(seed: int, ids: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray
     """
     numbers = np.asarray(ids).astype(np.int64).view(np.uint64)[:, None]
     place = np.arange(n, dtype=np.uint64)[None, :]
-    words = philox((numbers & _LOW, numbers >> _HALF, place, np.uint64(0)), (seed & 0xFFFFFFFF, seed >> 32))
+    words = philox((numbers & _LOW, numbers >> _HALF, place, np.zeros((1, 1), np.uint64)), (seed & 0xFFFFFFFF, seed >> 32))
     shape = np.broadcast_shapes(numbers.shape, place.shape)
     a, b, c, d = (np.broadcast_to(word, shape) for word in words)
     return _unit(a, b), _unit(c, d)

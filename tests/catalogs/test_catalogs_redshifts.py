@@ -1,4 +1,5 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +10,8 @@ from surveycnn.catalogs import columns, redshifts
 from surveycnn.catalogs.healpix import healpix_index
 from surveycnn.catalogs.philox import philox
 from surveycnn.catalogs.publish import publish
-from surveycnn.catalogs.query import open_catalog
+from surveycnn.catalogs.query import Catalog, open_catalog
+from surveycnn.catalogs.source import TableSource
 from surveycnn.catalogs.tables import dataset_to_arrow
 from surveycnn.errors import CatalogError
 from surveycnn.inference.heads import mixture_parameters, redshift_columns
@@ -263,9 +265,15 @@ def test_redshifts__wrong_arguments(make, message, catalog):
 
 
 def test_redshifts__of_a_catalog_without_photoz(published):
-    import pyarrow as pa
-
     match = open_catalog(published).select(["source_id", "ra", "dec"]).crossmatch(pa.table({"ra": [1.0], "dec": [1.0]}))
     for make in (lambda c: c.redshift_pdf(0.5), lambda c: c.draw_redshifts(), lambda c: c.n_of_z([0, 1]), lambda c: c.to_qp()):
         with pytest.raises(CatalogError, match=r"has no columns \['pz_weight', 'pz_mean', 'pz_sigma'\]: a photo-z model did not"):
             make(match)
+
+
+def test_redshifts__of_columns_that_are_no_mixtures(catalog):
+    table = catalog.to_arrow()
+    for values in (table["z_phot"], pa.array(table["pz_mean"].to_pylist()), pa.array(["?"] * N)):
+        odd = Catalog(TableSource(table.set_column(table.column_names.index("pz_mean"), "pz_mean", values)), "odd")
+        with pytest.raises(CatalogError, match="catalog 'odd': pz_weight is .*, pz_mean is .*: expected as many numbers per row"):
+            odd.redshift_pdf(0.5)
