@@ -46,8 +46,8 @@ def _row(field: pa.Field) -> Row:
         dims.append(attrs.get(DIM_KEY, DEFAULT_DIM))
     place = f"; {plane.cube}[{plane.dim}={plane.label}]" if plane else ""
     description = attrs.get("description", "") + (f"; null is {null}" if null is not None else "")
-    told = (attrs.get(key, "") for key in ("units", "ucd"))
-    return Row(field.name, type_name(field.type), *told, ", ".join(dims) + place, attrs.get("filled_by", ""), description)
+    unit, ucd, filled_by = (attrs.get(key, "") for key in ("units", "ucd", "filled_by"))
+    return Row(field.name, type_name(field.type), unit, ucd, ", ".join(dims) + place, filled_by, description)
 
 
 def type_name(kind: pa.DataType) -> str:

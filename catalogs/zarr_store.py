@@ -172,8 +172,10 @@ def _create_column(group: zarr.Group, field: pa.Field, n_rows: int, chunk: int, 
     is_number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_boolean(field.type)
     if not is_number and not pa.types.is_fixed_size_list(field.type) and _dtype(field.type) != "str":
         raise SchemaError(f"column {field.name!r} is of type {field.type}, for which Zarr has none: leave it out")
-    attrs, names = field_attrs(field), (SOURCE_DIM,)
-    dim, sizes = attrs.pop(DIM_KEY, DEFAULT_DIM), ()
+    attrs = field_attrs(field)
+    dim = attrs.pop(DIM_KEY, DEFAULT_DIM)
+    names: tuple[str, ...] = (SOURCE_DIM,)
+    sizes: tuple[int, ...] = ()
     if pa.types.is_fixed_size_list(field.type):
         names, sizes = (SOURCE_DIM, dim), (field.type.list_size,)
     inner = tuple(max(1, size) for size in sizes)
@@ -237,7 +239,7 @@ def _has_chunk_starts(group: zarr.Group) -> bool:
 
 def _field(name: str, array: zarr.Array, kind: pa.DataType) -> pa.Field:
     metadata = {str(key): str(value) for key, value in array.attrs.items()}
-    dims = getattr(array.metadata, "dimension_names", None) or ()
+    dims: list[str | None] = list(getattr(array.metadata, "dimension_names", None) or [])
     if array.ndim == 2 and len(dims) == 2:
         metadata[DIM_KEY] = str(dims[1])
     return pa.field(name, kind, metadata=metadata)
