@@ -28,7 +28,8 @@ def healpix_index(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
 
     lon = Longitude(np.asarray(ra, dtype=np.float64), unit="deg")
     lat = Latitude(np.asarray(dec, dtype=np.float64), unit="deg")
-    return cdshealpix.lonlat_to_healpix(lon, lat, ORDER).astype(np.int64)
+    # threads of its own would only be in the way of those of the run
+    return cdshealpix.lonlat_to_healpix(lon, lat, ORDER, num_threads=1).astype(np.int64)
 
 
 def pixel_range(order: int, pixel: int) -> tuple[int, int]:
@@ -100,10 +101,10 @@ class Zone:
         rings: list[np.ndarray] = []
         for _ in range(self.n_rings):
             if not rings:
-                edges, corners = cdshealpix.external_neighbours(self.pixel, self.order, CELL_ORDER - self.order)
+                edges, corners = cdshealpix.external_neighbours(self.pixel, self.order, CELL_ORDER - self.order, num_threads=1)
                 found = np.concatenate([np.ravel(edges), np.ravel(corners)])
             else:
-                found = np.ravel(cdshealpix.neighbours(rings[-1], CELL_ORDER))
+                found = np.ravel(cdshealpix.neighbours(rings[-1], CELL_ORDER, num_threads=1))
             found = np.unique(found.astype(np.int64))
             known = np.concatenate([np.zeros(0, dtype=np.int64), *rings[-2:]])
             start, stop = (bound >> CELL_SHIFT for bound in pixel_range(self.order, self.pixel))

@@ -230,7 +230,7 @@ def margin_cells(order: int, pixel: int) -> np.ndarray:
     """Sorted cells of :data:`MARGIN_ORDER` around a pixel."""
     import cdshealpix
 
-    edges, corners = cdshealpix.external_neighbours(pixel, order, MARGIN_ORDER - order)
+    edges, corners = cdshealpix.external_neighbours(pixel, order, MARGIN_ORDER - order, num_threads=1)
     cells = np.concatenate([np.ravel(edges), np.ravel(corners)]).astype(np.int64)
     return np.unique(cells[cells >= 0])
 

@@ -8,63 +8,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from overlapping_survey import SCHEMA, SIZE_PX, files_of, mosaic, write_survey
 
 from surveycnn.catalogs import primary
-from surveycnn.catalogs.columns import source_schema
 from surveycnn.catalogs.coverage import Footprint
 from surveycnn.catalogs.healpix import CELL_ORDER, CELL_SHIFT, Zone, healpix_index, partition
 from surveycnn.catalogs.merge import NeedsMore, TileRows, merge_tiles
 from surveycnn.catalogs.primary import NEIGHBOURHOOD_ARCSEC, primary_rows, primary_rows_of_part
 from surveycnn.catalogs.publish import publish, publish_rows
 from surveycnn.catalogs.tables import arrow_to_numpy, dataset_to_arrow
-from surveycnn.schema import Schema, Variable
+from surveycnn.schema import Variable
 from surveycnn.sky.sphere import unit_vectors
 from surveycnn.sources.identity import PIXEL_BITS
-
-SIZE_PX = 3000
-SCHEMA = source_schema(["r"])
-
-
-def mosaic(number: int, ra: float, dec: float) -> Footprint:
-    """A square of 50 arcmin, in which neighbours overlap by a half."""
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [SIZE_PX / 2, SIZE_PX / 2]
-    wcs.wcs.crval = [(ra + number * 25 / 60 / np.cos(np.radians(dec))) % 360, dec]
-    wcs.wcs.cdelt = [-1 / 3600, 1 / 3600]
-    wcs.wcs.set()
-    return Footprint(f"m{number}", wcs, SIZE_PX, SIZE_PX, ((0, 500, 0, 400),) if number == 1 else ())
-
-
-def write_survey(folder, ra, dec, seed, n_mosaics=3, n_sources=900, extra=()):
-    """Tile files of mosaics that see the same objects, with scatter, and chains of objects closer than an arcsecond."""
-    rng = np.random.default_rng(seed)
-    footprints = [mosaic(number, ra, dec) for number in range(n_mosaics)]
-    paths = []
-    width = n_mosaics * 25 / 60 / np.cos(np.radians(dec))
-    sky_ra, sky_dec = ra + rng.uniform(-0.5, 1, n_sources) * width, dec + rng.uniform(-0.4, 0.4, n_sources)
-    chain = rng.integers(0, n_sources, n_sources // 10)
-    sky_ra = np.concatenate([sky_ra, sky_ra[chain] + 0.8 / 3600])
-    sky_dec = np.concatenate([sky_dec, sky_dec[chain]])
-    schema = SCHEMA + Schema(extra)
-    for number, place in enumerate(footprints):
-        x, y = place.wcs.all_world2pix(sky_ra, sky_dec, 0)
-        x, y = x + rng.normal(0, 0.3, len(x)), y + rng.normal(0, 0.3, len(y))
-        seen = np.flatnonzero((x > 0) & (x < SIZE_PX - 1) & (y > 0) & (y < SIZE_PX - 1))
-        x, y = x[seen], y[seen]
-        values = {name: variable.empty(len(x)) for name, variable in schema.items()}
-        values["ra"], values["dec"] = place.wcs.all_pix2world(x, y, 0)
-        values |= {"x": x, "y": y, "mosaic": np.full(len(x), place.mosaic, dtype=object), "is_primary": np.ones(len(x), bool)}
-        values["source_id"] = (np.int64(number) << PIXEL_BITS) + seen
-        values["flux_radius"] = rng.lognormal(0, 0.8, len(x)).astype("f4")
-        values["flags"] = rng.choice([0, 0, 0, 4, 8], len(x)).astype("i4")
-        for tile, rows in enumerate(np.array_split(rng.permutation(len(x)), 4)):
-            paths.append(folder / f"{place.mosaic}_{tile}.parquet")
-            table = dataset_to_arrow(schema.dataset({name: column[rows] for name, column in values.items()}))
-            pq.write_table(table, paths[-1])
-    return paths, footprints, schema
 
 
 def in_pieces(rows, limit):
@@ -148,19 +105,13 @@ def test_publish_rows__whoever_makes_the_calls_in_whatever_order(tmp_path):
     results = []
     for name, spread in (("serial", {}), ("shuffled", {"spread": shuffled})):
         rows = TileRows(paths, footprints, schema, **spread)
-        published = publish_rows(rows, tmp_path / name, partition_rows=100, name="a", **spread)
+        published = publish_rows(rows, tmp_path / name, partition_rows=200, name="a", **spread)
         assert published.n_rows == rows.n_rows
         results.append(files_of(published.path))
     table = merge_tiles(paths, footprints, schema)
     assert published.n_primary == table.filter(table["is_primary"]).num_rows
-    results.append(files_of(publish(table, tmp_path / "table", partition_rows=100, name="a")))
+    results.append(files_of(publish(table, tmp_path / "table", partition_rows=200, name="a")))
     assert results[0] == results[1] == results[2]
-
-
-def files_of(folder):
-    """Contents of the files of a catalog but the record of what they were made from."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "provenance.json")
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 @given(st.integers(0, 12 * 4**CELL_ORDER - 1), st.floats(0, 360), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
