@@ -1,5 +1,7 @@
 """Cross-matches against brute force in extended precision, over skies made by hypothesis and catalogs in small blocks."""
 
+from pathlib import Path
+
 import astropy.units as u
 import numpy as np
 import pandas as pd
@@ -18,7 +20,8 @@ from surveycnn.catalogs.healpix import healpix_index
 from surveycnn.catalogs.moc_region import MocRegion, coverage_name
 from surveycnn.catalogs.nearest import Neighbours
 from surveycnn.catalogs.publish import publish
-from surveycnn.catalogs.query import open_catalog
+from surveycnn.catalogs.query import Catalog, open_catalog
+from surveycnn.catalogs.source import TableSource
 from surveycnn.errors import CatalogError, InputError, UserError
 from surveycnn.sky.sphere import unit_vectors
 from surveycnn.tables.files import write_table
@@ -388,3 +391,14 @@ def test_crossmatch__folder_that_is_no_catalog(published, tmp_path):
 def test_crossmatch__catalog_without_positions(published, shifted):
     ids_alone = open_catalog(published).crossmatch(shifted).select(["source_id"]).top(3, by="source_id")
     assert len(ids_alone.crossmatch(shifted)) == 3  # columns that are not selected are there
+
+
+def test_crossmatch__lenscat():
+    """Its columns are called RA [deg] and DEC [deg]."""
+    path = Path(__file__).resolve().parents[3] / "shared" / "data" / "lenscat" / "catalog.csv"
+    if not path.is_file():
+        pytest.skip(f"there is no {path}: lenscat is not part of the repository")
+    lenses = pd.read_csv(path).iloc[:50]
+    rows = pa.table({"source_id": np.arange(50), "ra": lenses["RA [deg]"], "dec": lenses["DEC [deg]"] + 0.5 / 3600})
+    match = Catalog(TableSource(rows), "lenses").crossmatch(path)
+    assert match["name_other"].tolist() == lenses["name"].tolist() and match["separation"] == pytest.approx(0.5, abs=1e-6)
