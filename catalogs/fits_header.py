@@ -90,7 +90,9 @@ def _astropy_comments(schema: pa.Schema) -> list[str]:
     names = [_escape(field.name) for field in schema]
     clean = [field.with_metadata({key: _escape(text) for key, text in field_attrs(field).items()}) for field in schema]
     stream = io.BytesIO()
-    arrow_to_astropy(pa.schema(clean).empty_table().rename_columns(names)).write(stream, format="fits")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)  # of a user's units that FITS does not know
+        arrow_to_astropy(pa.schema(clean).empty_table().rename_columns(names)).write(stream, format="fits")
     with fits.open(io.BytesIO(stream.getvalue())) as hdus:
         return list(hdus[1].header.get("COMMENT", []))
 

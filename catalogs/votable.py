@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -42,6 +43,7 @@ def votable_metadata(schema: pa.Schema, text_length: Mapping[str, int] | None = 
     """
     root = ET.Element("VOTABLE", {"version": "1.4", "xmlns": _NAMESPACE})
     table = ET.SubElement(ET.SubElement(root, "RESOURCE", {"type": "results"}), "TABLE", {"name": "catalog"})
+    schema = pa.schema([_printable(field) for field in schema])
     for field in schema:
         _add_field(table, field, (text_length or {}).get(field.name, TEXT_LENGTH))
     for number, (step, ids) in enumerate(_origins(schema), start=1):
@@ -52,9 +54,14 @@ def votable_metadata(schema: pa.Schema, text_length: Mapping[str, int] | None = 
     return {b"IVOA.VOTable-Parquet.version": b"1.0", b"IVOA.VOTable-Parquet.content": content}
 
 
+def _printable(field: pa.Field) -> pa.Field:
+    """The field without what XML has no place for."""
+    attrs = {key: _UNPRINTABLE.sub("?", text) for key, text in field_attrs(field).items()}
+    return field.with_name(_UNPRINTABLE.sub("?", field.name)).with_metadata(attrs)
+
+
 def _add_field(table: ET.Element, field: pa.Field, text_length: int) -> None:
-    told, null = {key: _UNPRINTABLE.sub("?", text) for key, text in field_attrs(field).items()}, null_value(field)
-    name = _UNPRINTABLE.sub("?", field.name)
+    told, null, name = field_attrs(field), null_value(field), field.name
     attrs = {"ID": name} if _ID.fullmatch(name) else {}
     attrs |= {"name": name, **_datatype(field.type, text_length)}
     attrs |= {key: told[source] for key, source in (("unit", "units"), ("ucd", "ucd")) if source in told}
@@ -84,22 +91,26 @@ def _origins(schema: pa.Schema) -> Iterable[tuple[str, list[str]]]:
     for field in schema:
         step = field_attrs(field).get("filled_by")
         if step and _ID.fullmatch(field.name):
-            steps.setdefault(_UNPRINTABLE.sub("?", step), []).append(field.name)
+            steps.setdefault(step, []).append(field.name)
     return steps.items()
 
 
 def write_votable(table: pa.Table, path: Path) -> None:
     """Write `table` as a VOTable: units, UCDs, descriptions and null values of the columns, and who fills them as groups."""
     from astropy.io.votable.tree import VOTableFile
+    from astropy.utils.exceptions import AstropyWarning
 
-    columns = arrow_to_astropy(table)
+    fields = [_printable(field) for field in table.schema]
+    columns = arrow_to_astropy(pa.table(table.columns, schema=pa.schema(fields)))
     for name in columns.colnames:
         if columns[name].dtype == np.dtype("U1"):  # whose arraysize="1" VOTable 1.4 has given up
             columns[name] = columns[name].astype("U2")
-    file = VOTableFile.from_table(columns)
-    _add_groups(file.get_first_table(), table.schema)
     stream = io.BytesIO()
-    file.to_xml(stream)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)  # of a user's names and units that the standard does not know
+        file = VOTableFile.from_table(columns)
+        _add_groups(file.get_first_table(), pa.schema(fields))
+        file.to_xml(stream)
     text = stream.getvalue()
     if not table.num_rows:  # STIL takes a table without DATA for none
         text = text.replace(b"</TABLE>", b" <DATA><TABLEDATA/></DATA>\n  </TABLE>", 1)

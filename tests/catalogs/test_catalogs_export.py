@@ -162,3 +162,10 @@ def test_write_votable__who_fills_a_column(some, tmp_path):
     groups = parse(some.write(tmp_path / "a.vot")).get_first_table().groups
     filled = {group.name: [entry.ref for entry in group.entries] for group in groups}
     assert filled["merge"] == ["is_primary"] and filled["lens model"] == ["lens_logit", "lens_score", "lens_prob"]
+
+
+@pytest.mark.parametrize("suffix", [".fits", ".parquet", ".csv", ".ecsv", ".vot", ".zarr"])
+def test_write__names_and_units_of_users(suffix, tmp_path):
+    told = {"units": "furlongs / fortnight \u00b5", "description": "line\nbreak \x02", "ucd": "none at all"}
+    fields = [pa.field("v \u03bb", pa.int64(), metadata=told), pa.field("text", pa.string())]
+    assert export.write(pa.table([[1, 2], ["a", ""]], schema=pa.schema(fields)), tmp_path / f"a{suffix}").exists()

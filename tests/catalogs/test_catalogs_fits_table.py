@@ -158,3 +158,13 @@ def test_fits_layout__what_the_header_says(table, tmp_path):
     assert layout.is_sorted and layout.part == FitsPart(1, 1, 0) and layout.n_rows == 1500
     write_fits(table.slice(0, 1500).take(pa.array(np.arange(1500)[::-1])), tmp_path / "b.fits")
     assert not fits_layout(tmp_path / "b.fits").is_sorted
+
+
+def test_write_fits__what_users_call_columns_and_units(tmp_path):
+    told = {"units": "furlongs / fortnight \u00b5", "description": "line\nbreak", "ucd": "not a ucd", "null_value": "x"}
+    table = pa.table([pa.array([1, 2])], schema=pa.schema([pa.field("v \u03bb", pa.int64(), metadata=told)]))
+    write_fits(table, tmp_path / "a.fits")
+    del told["null_value"]
+    found = read_fits(tmp_path / "a.fits")
+    assert found.column_names == ["v \u03bb"] and found["v \u03bb"].to_pylist() == [1, 2]
+    assert found.schema.field(0).metadata == {key.encode(): text.encode() for key, text in told.items()}
