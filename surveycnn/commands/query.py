@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 
@@ -15,10 +16,14 @@ from surveycnn.errors import CatalogError, printable
 
 SHOWN_ROWS = 20
 HEADLINE = (
-    *("source_id", "ra", "dec", "separation", "flags", "lens_prob", "merger_prob", "z_phot", "z_phot_lo", "z_phot_hi"),
+    *("source_id", "ra", "dec", "flags", "lens_prob", "merger_prob", "z_phot", "z_phot_lo", "z_phot_hi"),
     *("mosaic", "morph_smooth_or_featured_smooth"),
 )
 """Columns that a screen has room for, the last ones where it is wide."""
+MATCHED_COLUMNS = 3
+"""Of the table that was matched."""
+POSITION = re.compile(r"(ra|dec)(_|\b)", re.IGNORECASE)
+"""Positions of the table that was matched: near those of the row."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -39,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.json:
         write_json(rows, sys.stdout)
     else:
-        _show(rows, arguments)
+        _show(rows, catalog, arguments)
     return 0
 
 
@@ -104,14 +109,11 @@ def _write(rows: Catalog, path: str) -> None:
     print(f"{n_rows} rows written to {path}")
 
 
-def _show(rows: Catalog, arguments: argparse.Namespace) -> None:
+def _show(rows: Catalog, catalog: Catalog, arguments: argparse.Namespace) -> None:
     """Print the first rows, or all of a top, in as many columns as fit, or in those that are asked for."""
     n_rows = len(rows)
-    shown = (
-        rows
-        if arguments.columns
-        else rows.select(_headline(rows, "lens_prob" if arguments.lens_candidates is not None else arguments.by))
-    )
+    by = "lens_prob" if arguments.lens_candidates is not None else arguments.by
+    shown = rows if arguments.columns else rows.select(_headline(rows.columns, by, catalog.columns))
     table = _first(shown, n_rows if arguments.top is not None else min(n_rows, SHOWN_ROWS))
     text, n_columns = table_text(table, None if arguments.columns else screen_width())
     if n_rows:
@@ -124,11 +126,12 @@ def _show(rows: Catalog, arguments: argparse.Namespace) -> None:
     print("; ".join(notes), file=sys.stderr)
 
 
-def _headline(rows: Catalog, by: str | None) -> list[str]:
-    """Columns for the screen, the most wanted first; all others where it is no catalog of ours."""
-    first = [name for name in (*HEADLINE[:3], by, *HEADLINE[3:]) if name in rows.columns]
-    others: Sequence[str] = [name for name in rows.columns if name.endswith("_other")] if len(first) > 1 else rows.columns
-    return list(dict.fromkeys([*first, *others]))
+def _headline(names: Sequence[str], by: str | None, own: Sequence[str]) -> list[str]:
+    """Columns for the screen, the most wanted first: those of the table that was matched before most of the catalog's `own`."""
+    matched = [name for name in names if name not in own and not POSITION.match(name)]
+    first = [*HEADLINE[:3], by, "separation", *matched[:MATCHED_COLUMNS]]
+    wanted = [name for name in (*first, *HEADLINE[3:]) if name in names]
+    return list(dict.fromkeys(wanted)) if len(wanted) > 1 else list(names)
 
 
 def _first(rows: Catalog, n: int) -> pa.Table:

@@ -30,14 +30,14 @@ def screen_width() -> int:
 
 
 def table_text(table: pa.Table, width: int | None = None) -> tuple[str, int]:
-    """Rows in columns, with a line of names above, and the number of columns: the first ones, as many as `width` has room for."""
+    """Rows in columns, with a line of names above, and the number of columns: those that `width` has room for."""
     lines, used = [""] * (table.num_rows + 1), 0
     for name in table.column_names:
         values = arrow_to_numpy(table[name])
         cells = [name, *(_cell(value) for value in values)]
         place = max(map(len, cells))
         if used and width is not None and len(lines[0]) + 1 + place > width:
-            break
+            continue
         align = str.ljust if values.dtype == object else str.rjust
         lines = [f"{line}{' ' if used else ''}{align(cell, place)}" for line, cell in zip(lines, cells, strict=True)]
         used += 1
