@@ -24,6 +24,9 @@ from surveycnn.catalogs.steps import Step, Top, column_values, columns_of, selec
 MAX_THREADS = 4
 """Batches that are read at the same time; more would need more memory, and gain little over a disk."""
 
+MAX_VALUES = 1 << 20
+"""Values of the rest of the columns that are read at once, of some group at least."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -121,15 +124,29 @@ class FetchRows:
 
 
 def read_rows(piece: Piece, groups: Sequence[Group], rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
-    """Columns of one row or more, counted over `groups`, ascending; a group at a time, and only those that have some."""
+    """Columns of one row or more, counted over `groups`, ascending; only groups that have some are read, a few at a time."""
     stops = np.cumsum([group.n_rows for group in groups])
     edges = np.searchsorted(rows, stops)
-    tables = []
+    tables: list[pa.Table] = []
+    together: list[Group] = []
+    places: list[np.ndarray] = []
+    n_rows = 0
     for group, stop, low, high in zip(groups, stops, [0, *edges[:-1]], edges, strict=True):
-        if high > low:
-            table = piece.read(columns, [group])
-            tables.append(table if high - low == group.n_rows else table.take(rows[low:high] - (stop - group.n_rows)))
+        if high == low:
+            continue
+        if together and (n_rows + group.n_rows) * len(columns) > MAX_VALUES:
+            tables.append(_taken(piece.read(columns, together), places))
+            together, places, n_rows = [], [], 0
+        together.append(group)
+        places.append(rows[low:high] - (stop - group.n_rows) + n_rows)
+        n_rows += group.n_rows
+    tables.append(_taken(piece.read(columns, together), places))
     return pa.concat_tables(tables)
+
+
+def _taken(table: pa.Table, places: list[np.ndarray]) -> pa.Table:
+    rows = np.concatenate(places)
+    return table if len(rows) == table.num_rows else table.take(rows)
 
 
 def _joined(tables: Iterable[pa.Table | None]) -> pa.Table | None:
