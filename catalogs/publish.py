@@ -197,5 +197,7 @@ def file_digests(folder: Path, spread: Spread = one_by_one) -> dict[str, str]:
     files: list[Path] = []
     for entry in (folder / HATS, folder / ZARR, *fits_files(folder), *sorted(folder.glob("coverage*.fits"))):
         files += sorted(path for path in entry.rglob("*") if path.is_file()) if entry.is_dir() else [entry] * entry.is_file()
-    digests = spread(sha256_of, files)
-    return {path.relative_to(folder).as_posix(): digest for path, digest in zip(files, digests, strict=True)}
+    found = {path: path.stat() for path in files}
+    by_inode = {(status.st_dev, status.st_ino): path for path, status in found.items()}  # cubes of Zarr are links
+    digests = dict(zip(by_inode, spread(sha256_of, by_inode.values()), strict=True))
+    return {path.relative_to(folder).as_posix(): digests[status.st_dev, status.st_ino] for path, status in sorted(found.items())}
