@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from surveycnn.catalogs.limits import Limits, Sky
 from surveycnn.catalogs.scanning import Addresses, CountRows, FindTop, ReadRows, best_rows, fetch, run
-from surveycnn.catalogs.source import PieceSource, Source, sky_of
+from surveycnn.catalogs.source import Piece, PieceSource, Source, sky_of
 from surveycnn.catalogs.steps import Step, Top, columns_of, limits_of, selected_rows
 
 
@@ -66,7 +66,7 @@ class Selection:
             jobs = ((task, piece) for piece in self.source.pieces(limits))
             yield from (table for _, table in run(jobs, limits, self.client) if table is not None)
 
-    def _best(self, source: PieceSource) -> tuple[list, Addresses]:
+    def _best(self, source: PieceSource) -> tuple[list[Piece], Addresses]:
         """Pieces of the source, and where the rows that are left lie in them."""
         limits: Limits = limits_of(self._streamed)
         pieces = list(source.pieces(limits))

@@ -130,6 +130,14 @@ def test_where__groups_that_cannot_hold_a_row_are_not_read(catalog, rows, monkey
     assert 0 < sum(n_groups for _, n_groups in read) <= 2
 
 
+def test_where__however_much_is_read_at_once(catalog, rows, monkeypatch):
+    for n_values, n_rows in ((1, 1), (200, 60), (1 << 20, 60)):
+        monkeypatch.setattr("surveycnn.catalogs.scanning.MAX_VALUES", n_values)
+        monkeypatch.setattr("surveycnn.catalogs.parquet_piece.BATCH_ROWS", n_rows)
+        check(catalog, rows, lambda given: given.where("whole > 0 and f4 > 0.1"))
+        check(catalog, rows, lambda given: given.where("whole > 0").top(50, "f4"))
+
+
 def test_where__constants_have_the_precision_of_the_column(catalog, rows):
     f4 = rows["f4"].to_numpy()
     for condition in ("f4 == 0.9", "f4 in (0.9, 7)", "f4 >= 0.9 and f4 <= 0.9", "-0.9 == -f4", "f4 == 1.8 / 2"):
