@@ -127,8 +127,8 @@ class Footprint:
         """
         y0, y1, x0, x1 = window = window or (0, self.ny, 0, self.nx)
         ra, dec, corners = self._outline(window)
-        *border, middle = unit_vectors(ra, dec)
-        ra, dec, border = ra[:-1], dec[:-1], np.array(border)
+        vectors = unit_vectors(ra, dec)
+        ra, dec, border, middle = ra[:-1], dec[:-1], vectors[:-1], vectors[-1]
         reach_deg = separation_deg(middle, border).max()  # NaN where something is off the sky
         if not reach_deg <= MAX_REACH_DEG and max(y1 - y0, x1 - x0) > max(self.ny, self.nx) / _MAX_CUTS:
             rows = [(y0, (y0 + y1) // 2), ((y0 + y1) // 2, y1)] if y1 - y0 >= x1 - x0 else [(y0, y1)]

@@ -5,8 +5,8 @@ Both sides may be larger than memory: a block of the one is joined with what lie
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -34,7 +34,7 @@ _SEPARATION_FIELD = pa.field(
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(eq=False)
 class Matched:
     """Rows of `ours`, each with the nearest rows of `theirs`, in the order of `ours` and then of the separation.
 
@@ -48,11 +48,11 @@ class Matched:
     is_left: bool
     our_suffix: str
     their_suffix: str
+    schema: pa.Schema = dataclasses.field(init=False)
+    """Columns of both, then the separation."""
 
-    @cached_property
-    def schema(self) -> pa.Schema:
-        """Columns of both, then the separation."""
-        return pa.schema([*self._our_fields.values(), *self._their_fields.values(), _SEPARATION_FIELD])
+    def __post_init__(self) -> None:
+        self.schema = pa.schema([*self._our_fields.values(), *self._their_fields.values(), _SEPARATION_FIELD])
 
     @cached_property
     def _our_fields(self) -> dict[str, pa.Field]:

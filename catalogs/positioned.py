@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from surveycnn.catalogs.query import Catalog
 
 
-class Positioned(Protocol):
-    """Rows with positions."""
+@dataclass(frozen=True, eq=False)
+class TableRows:
+    """Rows in memory, without nulls."""
 
     schema: pa.Schema
     """Columns that a result has, with their metadata."""
@@ -40,36 +41,21 @@ class Positioned(Protocol):
     """Columns of the positions, which need not be among them."""
     where: str
     """What it is, for messages."""
-
-    @property
-    def n_rows(self) -> int:
-        """Rows at most, without reading them."""
-
-    def scan(self, columns: Sequence[str], region: Region | None = None) -> Iterator[pa.Table]:
-        """Tables of some columns, in order; rows outside of `region` may be left out, those inside not."""
-
-
-@dataclass(frozen=True, eq=False)
-class TableRows:
-    """Rows in memory, without nulls."""
-
-    schema: pa.Schema
-    ra: pa.Field
-    dec: pa.Field
-    where: str
     table: pa.Table
 
     @property
     def n_rows(self) -> int:
+        """Rows at most, without reading them."""
         return self.table.num_rows
 
     def scan(self, columns: Sequence[str], region: Region | None = None) -> Iterator[pa.Table]:
+        """Tables of some columns, in order; rows outside of `region` may be left out, those inside not."""
         yield self.table.select(list(columns))
 
 
 @dataclass(frozen=True, eq=False)
 class CatalogRows:
-    """Rows that are read from a catalog."""
+    """Rows that are read from a catalog; the rest as in :class:`TableRows`."""
 
     schema: pa.Schema
     ra: pa.Field
@@ -86,16 +72,20 @@ class CatalogRows:
         return replace(self.catalog, steps=steps).scan(columns)
 
 
+Positioned: TypeAlias = TableRows | CatalogRows
+"""Rows with positions."""
+
+
 def rows_of_catalog(catalog: Catalog, ra: str | None = None, dec: str | None = None) -> CatalogRows:
     """The rows of a catalog with the columns of their positions, selected or not."""
     where, sky, schema = f"catalog {catalog.name!r}", sky_of(catalog._source), catalog._source.schema
     names = (sky.ra, sky.dec)
     if ra is not None or dec is not None or not set(names) <= set(schema.names):
         names = find_positions(schema, where, ra, dec)
-    return CatalogRows(catalog.schema, *(schema.field(name) for name in names), where, catalog)
+    return CatalogRows(catalog.schema, schema.field(names[0]), schema.field(names[1]), where, catalog)
 
 
-def rows_of(other: object, ra: str | None = None, dec: str | None = None) -> TableRows | CatalogRows:
+def rows_of(other: object, ra: str | None = None, dec: str | None = None) -> Positioned:
     """The rows of what a user matches with.
 
     Parameters
@@ -118,14 +108,13 @@ def rows_of(other: object, ra: str | None = None, dec: str | None = None) -> Tab
         other = open_catalog(other)
     if isinstance(other, Catalog):
         return _rows_of_catalog(rows_of_catalog(other, ra, dec))
-    is_path = isinstance(other, str | Path)
-    where = f"the table {str(other)!r}" if is_path else "the other table"
-    table = without_nulls(read_table(other) if is_path else _table_of(other), where)
+    where = f"the table {str(other)!r}" if isinstance(other, str | Path) else "the other table"
+    table = without_nulls(read_table(other) if isinstance(other, str | Path) else _table_of(other), where)
     names = find_positions(table.schema, where, ra, dec)
-    return TableRows(table.schema, *(table.schema.field(name) for name in names), where, table)
+    return TableRows(table.schema, table.schema.field(names[0]), table.schema.field(names[1]), where, table)
 
 
-def _rows_of_catalog(rows: CatalogRows) -> TableRows | CatalogRows:
+def _rows_of_catalog(rows: CatalogRows) -> Positioned:
     """The rows of a catalog; in memory where they are a result, or its best, which would be found again for each block."""
     steps = [step for _, step in rows.catalog.steps]
     if isinstance(rows.catalog._source, HatsSource | FileSource) and not any(isinstance(step, Top) for step in steps):
@@ -134,7 +123,7 @@ def _rows_of_catalog(rows: CatalogRows) -> TableRows | CatalogRows:
     return TableRows(rows.schema, rows.ra, rows.dec, rows.where, rows.catalog.select(names).to_arrow())
 
 
-def rows_inside(rows: TableRows | CatalogRows, regions: Sequence[Region]) -> TableRows | CatalogRows:
+def rows_inside(rows: Positioned, regions: Sequence[Region]) -> Positioned:
     """The rows whose positions lie in all of some regions."""
     if isinstance(rows, CatalogRows):
         steps = (*rows.catalog.steps, *(("inside", region) for region in regions))
