@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
@@ -88,7 +88,7 @@ def _mask(step: Region | Expression | Ids, columns: Mapping[str, np.ndarray], n_
     if isinstance(step, Expression | Ids):
         return step(columns, n_rows)
     ra, dec = columns[sky.ra], columns[sky.dec]
-    south, north = _dec_limits(step)
+    south, north = _dec_limits(cast(Hashable, step))
     near = np.flatnonzero((dec >= south) & (dec <= north))
     mask = np.zeros(n_rows, dtype=bool)
     mask[near] = step.contains(ra[near], dec[near])
@@ -96,8 +96,8 @@ def _mask(step: Region | Expression | Ids, columns: Mapping[str, np.ndarray], n_
 
 
 @lru_cache(maxsize=64)
-def _dec_limits(region: Region) -> tuple[float, float]:
-    return region.dec_limits()
+def _dec_limits(region: Hashable) -> tuple[float, float]:
+    return cast(Region, region).dec_limits()
 
 
 def _descending(values: np.ndarray) -> np.ndarray:
