@@ -81,7 +81,7 @@ def write_index(folder: Path, n_rows: int, name: str) -> None:
 
 def write_collection(folder: Path, name: str, has_index: bool) -> None:
     """Write what ties the catalogs of the collection together."""
-    values = {"name": name, "hats_primary_table_url": MAIN, "all_margins": [MARGIN], "default_margin": MARGIN}
+    values: dict[str, Any] = {"name": name, "hats_primary_table_url": MAIN, "all_margins": [MARGIN], "default_margin": MARGIN}
     if has_index:
         values |= {"all_indexes": {"source_id": INDEX}, "default_index": "source_id"}
     CollectionProperties.model_validate(values | {"hats_builder": _builder()}).to_properties_file(folder)

@@ -51,8 +51,13 @@ _QUANTILES = 33
 class Part(Protocol):
     """Rows of a pixel of the sky, wherever they come from."""
 
-    zone: Zone | None
-    n_rows: int
+    @property
+    def zone(self) -> Zone | None:
+        """The pixel."""
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows it has."""
 
     def read(self) -> pa.Table:
         """The rows, sorted as the catalog is."""
@@ -277,7 +282,7 @@ class WriteIndex:
         joined = [np.concatenate(parts) for parts in (ids, orders, pixels)]
         rank = np.argsort(joined[0], kind="stable")
         source_id, norder, npix = (values[rank] for values in joined)
-        folders = npix // np.uint64(10000) * np.uint64(10000)
+        folders = npix - npix % 10000
         table = pa.table({"source_id": source_id, "Norder": norder, "Dir": folders, "Npix": npix})
         with atomic_path(self.folder / "dataset" / "index" / f"part.{number:05d}.parquet") as temporary:
             pq.write_table(table, temporary, compression="zstd", row_group_size=1 << 17, write_page_checksum=True)

@@ -130,7 +130,7 @@ def _headline(names: Sequence[str], by: str | None, own: Sequence[str]) -> list[
     """Columns for the screen, the most wanted first: those of the table that was matched before most of the catalog's `own`."""
     matched = [name for name in names if name not in own and not POSITION.match(name)]
     first = [*HEADLINE[:3], by, "separation", *matched[:MATCHED_COLUMNS]]
-    wanted = [name for name in (*first, *HEADLINE[3:]) if name in names]
+    wanted = [name for name in (*first, *HEADLINE[3:]) if name is not None and name in names]
     return list(dict.fromkeys(wanted)) if len(wanted) > 1 else list(names)
 
 
