@@ -29,8 +29,8 @@ import pyarrow as pa
 from benchmarks.catalog_tiles import make_tiles
 from benchmarks.environment import environment, table
 from benchmarks.timed import lap
-from surveycnn.catalogs.merge import TileRows
-from surveycnn.catalogs.publish import publish_rows
+from surveycnn.catalogs.publishing.merge import TileRows
+from surveycnn.catalogs.publishing.publish import publish_rows
 from surveycnn.catalogs.query import open_catalog
 from surveycnn.catalogs.source import HATS
 
@@ -71,7 +71,7 @@ def ours(folder: Path, question: str, about: dict[str, Any]) -> Answer:
 
 def lsdb(folder: Path, question: str, about: dict[str, Any]) -> Answer:
     """The question to ``lsdb.open_catalog``, as its documentation has it."""
-    from surveycnn.catalogs.export import import_lsdb
+    from surveycnn.catalogs.formats.export import import_lsdb
 
     few = {"filter": FEW, "count": ["lens_prob", "z_phot"]}.get(question, "all")
     catalog = import_lsdb().open_catalog(folder / HATS, columns=few)

@@ -21,7 +21,7 @@ from astropy.wcs import WCS
 
 from surveycnn.catalogs.columns import source_schema
 from surveycnn.catalogs.coverage import Footprint
-from surveycnn.catalogs.encodings import encodings
+from surveycnn.catalogs.publishing.encodings import encodings
 from surveycnn.catalogs.tables import dataset_to_arrow
 from surveycnn.models.package import find_card
 from surveycnn.schema import Schema, Variable

@@ -20,8 +20,8 @@ from distributed import Client, LocalCluster
 from benchmarks.catalog_tiles import SOURCES_PER_TILE, TILES_PER_SIDE, make_tiles, survey_schema
 from benchmarks.memory import forget_peak, peak_bytes
 from surveycnn.catalogs.coverage import Footprint
-from surveycnn.catalogs.merge import TileRows
-from surveycnn.catalogs.publish import FORMATS, load_writers, publish_rows
+from surveycnn.catalogs.publishing.merge import TileRows
+from surveycnn.catalogs.publishing.publish import FORMATS, load_writers, publish_rows
 from surveycnn.run.cluster import open_cluster
 from surveycnn.run.spread import SpreadOut
 

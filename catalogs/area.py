@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from surveycnn.catalogs.healpix import ORDER
-from surveycnn.catalogs.regions import Region
+from surveycnn.catalogs.selection.regions import Region
 
 if TYPE_CHECKING:
     from mocpy import MOC

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import cKDTree
 
-from surveycnn.catalogs.regions import separation_deg
+from surveycnn.catalogs.selection.regions import separation_deg
 from surveycnn.sky.sphere import unit_vectors
 from surveycnn.sky.wcs import sky_positions
 

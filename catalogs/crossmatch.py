@@ -12,10 +12,10 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from surveycnn.catalogs.moc_region import MocRegion
 from surveycnn.catalogs.nearest import Neighbours, Pairs
 from surveycnn.catalogs.positioned import Positioned, TableRows, blank_of, nullable, vectors_of
-from surveycnn.catalogs.regions import Region
+from surveycnn.catalogs.selection.moc_region import MocRegion
+from surveycnn.catalogs.selection.regions import Region
 from surveycnn.catalogs.tables import field_attrs
 from surveycnn.errors import CatalogError
 

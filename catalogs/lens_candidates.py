@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from surveycnn.catalogs.area import area_of
-from surveycnn.catalogs.expression import Expression
 from surveycnn.catalogs.flags import has_flag
-from surveycnn.catalogs.ids import Ids
-from surveycnn.catalogs.moc_region import coverage_name
-from surveycnn.catalogs.reading import reading
-from surveycnn.catalogs.regions import Region
+from surveycnn.catalogs.formats.reading import reading
+from surveycnn.catalogs.selection.expression import Expression
+from surveycnn.catalogs.selection.ids import Ids
+from surveycnn.catalogs.selection.moc_region import coverage_name
+from surveycnn.catalogs.selection.regions import Region
+from surveycnn.catalogs.selection.steps import Top
 from surveycnn.catalogs.source import PROVENANCE
-from surveycnn.catalogs.steps import Top
 from surveycnn.catalogs.tables import arrow_to_numpy
 from surveycnn.errors import CatalogError
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import cKDTree
 
-from surveycnn.catalogs.regions import separation_deg
+from surveycnn.catalogs.selection.regions import separation_deg
 
 _TIE = 1e-9
 """Chords that differ by less, relatively, are compared by their separations."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from surveycnn.catalogs.reading import reading
+from surveycnn.catalogs.formats.reading import reading
 from surveycnn.catalogs.source import PROVENANCE
 from surveycnn.errors import CatalogError, printable
 from surveycnn.sky.strips import MAP_KINDS

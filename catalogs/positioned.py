@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from surveycnn.catalogs.file_source import FileSource
-from surveycnn.catalogs.hats_source import HatsSource
-from surveycnn.catalogs.regions import Region
+from surveycnn.catalogs.formats.file_source import FileSource
+from surveycnn.catalogs.formats.hats_source import HatsSource
+from surveycnn.catalogs.selection.regions import Region
+from surveycnn.catalogs.selection.steps import Top
 from surveycnn.catalogs.source import sky_of
-from surveycnn.catalogs.steps import Top
 from surveycnn.catalogs.tables import NULL_KEY, field_attrs, null_value
 from surveycnn.errors import CatalogError, InputError
 from surveycnn.sky.sphere import unit_vectors, wrapped

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from surveycnn.catalogs import export
-from surveycnn.catalogs.expression import parse_condition, unknown_column
-from surveycnn.catalogs.ids import COLUMN, Ids
-from surveycnn.catalogs.reading import reading
-from surveycnn.catalogs.regions import Box, Cone, Polygon
-from surveycnn.catalogs.selecting import Selection
+from surveycnn.catalogs.formats import export
+from surveycnn.catalogs.formats.reading import reading
+from surveycnn.catalogs.publishing.swap import read_settled
+from surveycnn.catalogs.selection.expression import parse_condition, unknown_column
+from surveycnn.catalogs.selection.ids import COLUMN, Ids
+from surveycnn.catalogs.selection.regions import Box, Cone, Polygon
+from surveycnn.catalogs.selection.selecting import Selection
+from surveycnn.catalogs.selection.steps import Step, Top, columns_of
 from surveycnn.catalogs.source import COVERAGE, PROVENANCE, HatsSource, Source, open_source, sky_of
-from surveycnn.catalogs.steps import Step, Top, columns_of
-from surveycnn.catalogs.swap import read_settled
 from surveycnn.catalogs.tables import arrow_to_astropy, arrow_to_dataset, arrow_to_numpy, field_attrs
 from surveycnn.errors import CatalogError
 
@@ -99,7 +99,7 @@ class Catalog:
 
     def coverage_of(self, model: str) -> MOC:
         """MOC of the sky that a model has searched: without the mosaics on which it was skipped for want of a band."""
-        from surveycnn.catalogs.moc_region import read_model_coverage
+        from surveycnn.catalogs.selection.moc_region import read_model_coverage
 
         return read_model_coverage(self.path, model, self.name)
 
@@ -121,7 +121,7 @@ class Catalog:
 
     def moc(self, moc: MOC | str | Path) -> Catalog:
         """Rows in the cells of a MOC: a ``mocpy.MOC``, or a file of one."""
-        from surveycnn.catalogs.moc_region import MocRegion
+        from surveycnn.catalogs.selection.moc_region import MocRegion
 
         text = f"moc {str(moc)!r}" if isinstance(moc, str | Path) else "moc"
         return self._with(text, MocRegion.of(moc))
@@ -136,7 +136,7 @@ class Catalog:
         """Rows for which a condition holds, such as ``"lens_prob > 0.9 and not has_flag('edge')"``.
 
         Comparisons (chained, too), and, or, not, & | ~, arithmetic, ``in``, indices such as ``pz_weight[0]``, and the
-        functions of :data:`surveycnn.catalogs.expression.FUNCTIONS`. Comparisons with NaN are false, but for ``!=``.
+        functions of :data:`surveycnn.catalogs.selection.expression.FUNCTIONS`. Comparisons with NaN are false, but for ``!=``.
         """
         return self._with(f"where {condition}", parse_condition(condition, self._source.schema))
 
@@ -216,9 +216,9 @@ class Catalog:
             Name of a model: the sky that it has searched, instead of the whole survey's.
         """
         from surveycnn.catalogs.crossmatch import matched
-        from surveycnn.catalogs.moc_region import MocRegion
         from surveycnn.catalogs.positioned import rows_inside, rows_of
-        from surveycnn.catalogs.steps import limits_of
+        from surveycnn.catalogs.selection.moc_region import MocRegion
+        from surveycnn.catalogs.selection.steps import limits_of
 
         searched = MocRegion.of(self.coverage if model is None else self.coverage_of(model))
         regions = limits_of([step for _, step in self.steps]).regions

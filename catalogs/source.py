@@ -11,15 +11,15 @@ from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from surveycnn.catalogs.file_source import FITS as FITS
-from surveycnn.catalogs.file_source import ZARR as ZARR
-from surveycnn.catalogs.file_source import file_kinds, file_source
-from surveycnn.catalogs.hats_source import HATS_MAIN as HATS_MAIN
-from surveycnn.catalogs.hats_source import HatsSource, is_hats
-from surveycnn.catalogs.hats_source import hats_partitions as hats_partitions
-from surveycnn.catalogs.limits import Limits, Sky
-from surveycnn.catalogs.parquet_piece import Group
-from surveycnn.catalogs.regions import Region
+from surveycnn.catalogs.formats.file_source import FITS as FITS
+from surveycnn.catalogs.formats.file_source import ZARR as ZARR
+from surveycnn.catalogs.formats.file_source import file_kinds, file_source
+from surveycnn.catalogs.formats.hats_source import HATS_MAIN as HATS_MAIN
+from surveycnn.catalogs.formats.hats_source import HatsSource, is_hats
+from surveycnn.catalogs.formats.hats_source import hats_partitions as hats_partitions
+from surveycnn.catalogs.formats.parquet_piece import Group
+from surveycnn.catalogs.selection.limits import Limits, Sky
+from surveycnn.catalogs.selection.regions import Region
 from surveycnn.errors import CatalogError
 
 HATS = "hats"

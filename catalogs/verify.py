@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from surveycnn.catalogs.columns import position_columns
-from surveycnn.catalogs.file_source import file_kinds, file_source
+from surveycnn.catalogs.formats.file_source import file_kinds, file_source
 from surveycnn.catalogs.healpix import healpix_index
-from surveycnn.catalogs.publish import file_digests
+from surveycnn.catalogs.publishing.publish import file_digests
+from surveycnn.catalogs.publishing.swap import read_settled
 from surveycnn.catalogs.source import HATS, PROVENANCE, HatsSource, Source, open_source
-from surveycnn.catalogs.swap import read_settled
 from surveycnn.catalogs.tables import arrow_to_numpy, field_attrs, numpy_to_arrow
 from surveycnn.schema import Schema
 

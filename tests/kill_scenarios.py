@@ -11,10 +11,10 @@ from astropy.io import fits
 from kill_points import Scenario, contents
 from small_sky import small_wcs
 
-from surveycnn.catalogs import swap
 from surveycnn.catalogs.columns import source_schema
 from surveycnn.catalogs.healpix import healpix_index
-from surveycnn.catalogs.publish import publish
+from surveycnn.catalogs.publishing import swap
+from surveycnn.catalogs.publishing.publish import publish
 from surveycnn.catalogs.query import open_catalog
 from surveycnn.catalogs.tables import dataset_to_arrow
 from surveycnn.catalogs.verify import verify_catalog

@@ -13,8 +13,8 @@ import pytest
 from benchmarks.soak import compare
 from benchmarks.soak.moments import AFTER, DECIDED, INFER, INGEST, MERGE, MOVING, N_ENTRIES, SETTLE, STAGE, START, Files
 from benchmarks.soak.rounds import Round, Setting, _Killer
-from surveycnn.catalogs.fits_table import write_fits
-from surveycnn.catalogs.swap import OLD, READY, STAGING
+from surveycnn.catalogs.formats.fits_table import write_fits
+from surveycnn.catalogs.publishing.swap import OLD, READY, STAGING
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from small_sky import small_wcs
 
 from benchmarks.fuzz.catalog_files import write_catalog
-from surveycnn.catalogs.expression import MAX_LENGTH, parse_condition
 from surveycnn.catalogs.query import open_catalog
+from surveycnn.catalogs.selection.expression import MAX_LENGTH, parse_condition
 from surveycnn.catalogs.tables import field_attrs
 from surveycnn.catalogs.verify import verify_catalog
 from surveycnn.cli import main

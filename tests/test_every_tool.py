@@ -13,13 +13,13 @@ import pytest
 from astropy.table import Table
 
 from surveycnn.catalogs import columns
-from surveycnn.catalogs.export import import_lsdb, write
-from surveycnn.catalogs.fits_table import read_fits
+from surveycnn.catalogs.formats.export import import_lsdb, write
+from surveycnn.catalogs.formats.fits_table import read_fits
+from surveycnn.catalogs.formats.zarr_store import read_zarr
 from surveycnn.catalogs.healpix import healpix_index
-from surveycnn.catalogs.publish import publish
+from surveycnn.catalogs.publishing.publish import publish
 from surveycnn.catalogs.query import open_catalog
 from surveycnn.catalogs.tables import arrow_to_numpy, dataset_to_arrow, field_attrs
-from surveycnn.catalogs.zarr_store import read_zarr
 from surveycnn.schema import Schema
 
 TEXTS = ["", "J1234+5678", "name of a hundred characters" * 4, "a\\b 'c' \"d\", e", "5 < 6 & 7"]

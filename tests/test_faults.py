@@ -26,7 +26,7 @@ from fault_injection import (
     use_up_quota,
 )
 
-from surveycnn.catalogs import merge as merge_module
+from surveycnn.catalogs.publishing import merge as merge_module
 from surveycnn.cli import main
 from surveycnn.config import load_config
 from surveycnn.errors import InputError, ResumeError, StorageError, SurveyCNNError
@@ -186,7 +186,7 @@ def test_verify__compares_the_catalog_with_the_tile_files(run, capsys):
 
 def test_publish__refuses_a_format_with_other_rows(run, monkeypatch):
     """As many rows as there should be, but one of them in place of another."""
-    from surveycnn.catalogs import building
+    from surveycnn.catalogs.publishing import building
 
     before, write = (run.output_path / "catalog.fits").read_bytes(), building.write_fits_parts
 

@@ -53,7 +53,9 @@ def test_catalog__does_not_depend_on_the_tiles(sky, tmp_path, reference, core_px
 
 
 @pytest.mark.parametrize("cluster", ["threads", "local"])
-def test_catalog__does_not_depend_on_the_executor(sky, tmp_path, reference, cluster):
+def test_catalog__does_not_depend_on_the_executor(sky, tmp_path, reference, cluster, monkeypatch):
+    """The catalog is published on it, too, as a large one would be."""
+    monkeypatch.setattr("surveycnn.run.publish.SPREAD_ROWS", 0)
     run_survey(config_for(sky, tmp_path, cluster=cluster))
     assert_same_catalog(reference, rows_of(tmp_path))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fault_injection import kill_when, n_files
 
-from surveycnn.catalogs.swap import STAGING
+from surveycnn.catalogs.publishing.swap import STAGING
 from surveycnn.config import load_config
 from surveycnn.errors import ClusterError
 from surveycnn.run import local_cluster

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import dask
@@ -19,10 +20,11 @@ from small_sky import write_small_sky
 
 from surveycnn.cli import main
 from surveycnn.config import load_config
-from surveycnn.errors import ClusterError, InputError
+from surveycnn.errors import ClusterError, InputError, SurveyCNNError
 from surveycnn.run.batch import Task
 from surveycnn.run.cluster import open_cluster
 from surveycnn.run.execute import execute, execute_alone
+from surveycnn.run.spread import SpreadOut
 from surveycnn.run.stages import IngestBand
 from surveycnn.run.survey import run_survey
 
@@ -77,6 +79,34 @@ def test_execute__on_dask_quarantines_what_kills_its_worker_and_what_hangs(quick
     assert ends[1].reason == "its worker process died: out of memory, killed, or a crash (KilledWorker)"
     assert ends[4].reason == "no end within 5 s"
     assert "in hang" in ends[4].details, "the traceback does not show where it hangs"
+
+
+def test_spread_out__calls_again_what_died_with_its_worker(quick_to_condemn, tmp_path):
+    with open_cluster("local-small") as cluster:
+        spread = SpreadOut(cluster, str(tmp_path), limit=60.0)
+        assert spread(DiesOnce(tmp_path / "died"), range(9)) == list(range(9))
+        assert (tmp_path / "died").exists()
+        with pytest.raises(SurveyCNNError, match=r"nothing is published: a piece of the catalog failed: ValueError: no 3"):
+            spread(refuse_three, range(5))
+
+
+@dataclass(frozen=True)
+class DiesOnce:
+    """Gives back what it gets, but kills its process the first time that it gets a 4."""
+
+    marker: Path
+
+    def __call__(self, unit: int) -> int:
+        if unit == 4 and not self.marker.exists():
+            self.marker.touch()
+            kill_process()
+        return unit
+
+
+def refuse_three(unit: int) -> int:
+    if unit == 3:
+        raise ValueError("no 3")
+    return unit
 
 
 def test_survey__quarantines_a_poison_tile_alone_and_publishes_the_others(

@@ -10,7 +10,7 @@ import numpy as np
 from surveycnn.catalogs import columns
 from surveycnn.catalogs.coverage import Footprint, coverage_moc
 from surveycnn.catalogs.healpix import healpix_index
-from surveycnn.catalogs.publish import publish
+from surveycnn.catalogs.publishing.publish import publish
 from surveycnn.catalogs.tables import dataset_to_arrow
 from surveycnn.schema import Schema
 from surveycnn.sky.wcs import read_wcs

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.fuzz.catalog_files import write_catalog
 from benchmarks.fuzz.command import run_command
 from benchmarks.fuzz.mutate import mutated_bytes, mutated_tree
-from surveycnn.catalogs.publish import PROVENANCE
+from surveycnn.catalogs.publishing.publish import PROVENANCE
 from surveycnn.catalogs.query import open_catalog
 
 MEMORY_MB = 600

@@ -10,8 +10,8 @@ from typing import Any
 from benchmarks.fuzz.catalog_files import write_catalog
 from benchmarks.fuzz.command import run_command
 from benchmarks.fuzz.mutate import NUMBERS, WORDS, mutated_text
-from surveycnn.catalogs.expression import FUNCTIONS
 from surveycnn.catalogs.query import open_catalog
+from surveycnn.catalogs.selection.expression import FUNCTIONS
 
 COLUMNS = ("source_id", "ra", "dec", "flux_r", "flags", "is_primary", "mosaic", "z_phot", "pz_weight", "pz_weight[0]", "nothing")
 CONDITIONS = (

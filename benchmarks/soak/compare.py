@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from surveycnn.catalogs.fits_table import read_fits
-from surveycnn.catalogs.publish import file_digests
+from surveycnn.catalogs.formats.fits_table import read_fits
+from surveycnn.catalogs.formats.zarr_store import read_zarr
+from surveycnn.catalogs.publishing.publish import file_digests
 from surveycnn.catalogs.source import FITS, HATS, PROVENANCE, ZARR, HatsSource
 from surveycnn.catalogs.tables import arrow_to_numpy
-from surveycnn.catalogs.zarr_store import read_zarr
 
 
 def differences(quiet: Path, output: Path) -> list[str]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.soak.sky import BANDS
+from surveycnn.catalogs.publishing.swap import OLD, READY, STAGING
 from surveycnn.catalogs.source import PROVENANCE
-from surveycnn.catalogs.swap import OLD, READY, STAGING
 
 START, INGEST, INFER, SETTLE = "start-up", "ingest", "infer", "settle"
 MERGE, STAGE, DECIDED, MOVING, AFTER = "merge", "publish: writing", "publish: decided", "publish: moving", "after publish"

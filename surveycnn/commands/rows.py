@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 import pyarrow as pa
 
-from surveycnn.catalogs.export import split_components
+from surveycnn.catalogs.formats.export import split_components
 from surveycnn.catalogs.tables import arrow_to_astropy, arrow_to_numpy
 from surveycnn.errors import printable
 

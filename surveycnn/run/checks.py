@@ -7,8 +7,8 @@ import math
 import os
 from typing import TYPE_CHECKING
 
-from surveycnn.catalogs.publish import MANAGED, PROVENANCE
-from surveycnn.catalogs.swap import OLD, READY
+from surveycnn.catalogs.publishing.publish import MANAGED, PROVENANCE
+from surveycnn.catalogs.publishing.swap import OLD, READY
 from surveycnn.config import SurveyConfig
 from surveycnn.errors import ConfigError
 from surveycnn.models.card import Card

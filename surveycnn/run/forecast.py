@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from surveycnn.catalogs.healpix import healpix_index
-from surveycnn.catalogs.merge import merge_tiles
-from surveycnn.catalogs.publish import publish
+from surveycnn.catalogs.publishing.merge import merge_tiles
+from surveycnn.catalogs.publishing.publish import publish
 from surveycnn.inference.engines import has_gpu
 from surveycnn.run.plan import Plan
 from surveycnn.run.publish import catalog_schema

@@ -15,10 +15,10 @@ from typing import Any
 from surveycnn import __version__
 from surveycnn.catalogs.columns import source_schema
 from surveycnn.catalogs.coverage import Footprint, Window, model_coverages, mosaic_mocs, union_moc
-from surveycnn.catalogs.merge import TileRows, one_by_one
-from surveycnn.catalogs.publish import Published, publish_rows
+from surveycnn.catalogs.publishing.merge import TileRows, one_by_one
+from surveycnn.catalogs.publishing.publish import Published, publish_rows
+from surveycnn.catalogs.publishing.tile_files import DamagedTiles
 from surveycnn.catalogs.source import PROVENANCE
-from surveycnn.catalogs.tile_files import DamagedTiles
 from surveycnn.durable import remove_partials
 from surveycnn.errors import ResumeError, SurveyCNNError
 from surveycnn.full_disk import writing_into

@@ -13,7 +13,7 @@ from itertools import compress
 from threading import Lock, Thread
 from typing import Any
 
-from surveycnn.catalogs.publish import load_writers
+from surveycnn.catalogs.publishing.publish import load_writers
 from surveycnn.config import LimitsConfig, SurveyConfig
 from surveycnn.errors import ConfigError, InputError, UserError
 from surveycnn.full_disk import writing_into

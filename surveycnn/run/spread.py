@@ -27,7 +27,7 @@ class Numbered:
 
 @dataclass(frozen=True)
 class SpreadOut:
-    """Makes each call of a function on a cluster; see :data:`surveycnn.catalogs.merge.Spread`.
+    """Makes each call of a function on a cluster; see :data:`surveycnn.catalogs.publishing.merge.Spread`.
 
     Raises
     ------

@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from surveycnn.catalogs.encodings import encodings
+from surveycnn.catalogs.publishing.encodings import encodings
 from surveycnn.durable import atomic_path as atomic_path
 from surveycnn.durable import read_json as read_json
 from surveycnn.durable import remove_partials

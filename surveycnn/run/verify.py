@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xarray as xr
 
-from surveycnn.catalogs.reading import reading
+from surveycnn.catalogs.formats.reading import reading
 from surveycnn.catalogs.source import PROVENANCE
 from surveycnn.catalogs.tables import arrow_to_dataset
 from surveycnn.errors import CatalogError, ModelError

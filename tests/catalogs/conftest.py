@@ -9,7 +9,7 @@ import pytest
 
 from surveycnn.catalogs import columns
 from surveycnn.catalogs.healpix import healpix_index
-from surveycnn.catalogs.publish import publish
+from surveycnn.catalogs.publishing.publish import publish
 from surveycnn.catalogs.tables import dataset_to_arrow
 from surveycnn.schema import Schema
 

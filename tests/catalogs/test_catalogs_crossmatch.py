@@ -17,10 +17,10 @@ from sky_judges import around, skies, vincenty_deg
 
 from surveycnn.catalogs import crossmatch as crossmatch_module
 from surveycnn.catalogs.healpix import healpix_index
-from surveycnn.catalogs.moc_region import MocRegion, coverage_name
 from surveycnn.catalogs.nearest import Neighbours
-from surveycnn.catalogs.publish import publish
+from surveycnn.catalogs.publishing.publish import publish
 from surveycnn.catalogs.query import Catalog, open_catalog
+from surveycnn.catalogs.selection.moc_region import MocRegion, coverage_name
 from surveycnn.catalogs.source import TableSource
 from surveycnn.errors import CatalogError, InputError, UserError
 from surveycnn.sky.sphere import unit_vectors

@@ -8,9 +8,9 @@ import xarray as xr
 from astropy.io.votable import parse
 from astropy.table import Table
 
-from surveycnn.catalogs import export
+from surveycnn.catalogs.formats import export
+from surveycnn.catalogs.formats.votable import votable_metadata
 from surveycnn.catalogs.query import open_catalog
-from surveycnn.catalogs.votable import votable_metadata
 from surveycnn.errors import CatalogError
 
 

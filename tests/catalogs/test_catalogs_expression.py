@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surveycnn.catalogs.expression import FUNCTIONS, parse_condition, unknown_column
+from surveycnn.catalogs.selection.expression import FUNCTIONS, parse_condition, unknown_column
 from surveycnn.catalogs.tables import numpy_to_arrow
 from surveycnn.errors import CatalogError
 

@@ -4,15 +4,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from surveycnn.catalogs import file_source as module
-from surveycnn.catalogs import zarr_store
-from surveycnn.catalogs.file_source import file_kinds, file_source
-from surveycnn.catalogs.fits_table import create_fits_parts, text_widths, write_fits, write_fits_parts
+from surveycnn.catalogs.formats import file_source as module
+from surveycnn.catalogs.formats import zarr_store
+from surveycnn.catalogs.formats.file_source import file_kinds, file_source
+from surveycnn.catalogs.formats.fits_table import create_fits_parts, text_widths, write_fits, write_fits_parts
+from surveycnn.catalogs.formats.row_index import even_slices, row_slices
+from surveycnn.catalogs.formats.zarr_store import write_zarr
 from surveycnn.catalogs.query import Catalog, open_catalog
-from surveycnn.catalogs.regions import Box, Cone
-from surveycnn.catalogs.row_index import even_slices, row_slices
+from surveycnn.catalogs.selection.regions import Box, Cone
 from surveycnn.catalogs.tables import arrow_to_numpy
-from surveycnn.catalogs.zarr_store import write_zarr
 from surveycnn.errors import CatalogError
 
 COLUMNS = ["source_id", "ra", "dec", "mosaic", "flux_g", "flux_r", "pz_mean"]

@@ -7,8 +7,8 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from surveycnn.catalogs.fits_header import FitsPart, fits_layout
-from surveycnn.catalogs.fits_table import (
+from surveycnn.catalogs.formats.fits_header import FitsPart, fits_layout
+from surveycnn.catalogs.formats.fits_table import (
     check_parts,
     create_fits,
     create_fits_parts,

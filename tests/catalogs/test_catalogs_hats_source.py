@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from surveycnn.catalogs.hats_source import HatsSource, open_hats
+from surveycnn.catalogs.formats.hats_source import HatsSource, open_hats
+from surveycnn.catalogs.formats.reading import read_properties
 from surveycnn.catalogs.healpix import healpix_index
 from surveycnn.catalogs.query import open_catalog
-from surveycnn.catalogs.reading import read_properties
-from surveycnn.catalogs.regions import Cone
+from surveycnn.catalogs.selection.regions import Cone
 from surveycnn.errors import CatalogError
 
 

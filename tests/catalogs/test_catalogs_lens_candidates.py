@@ -14,9 +14,9 @@ from surveycnn.catalogs.area import SKY_DEG2, area_of
 from surveycnn.catalogs.flags import flag_value
 from surveycnn.catalogs.healpix import healpix_index
 from surveycnn.catalogs.lens_candidates import longest_list
-from surveycnn.catalogs.publish import publish
+from surveycnn.catalogs.publishing.publish import publish
 from surveycnn.catalogs.query import open_catalog
-from surveycnn.catalogs.regions import Box, Cone, Polygon
+from surveycnn.catalogs.selection.regions import Box, Cone, Polygon
 from surveycnn.catalogs.tables import dataset_to_arrow
 from surveycnn.errors import CatalogError
 from surveycnn.schema import Schema

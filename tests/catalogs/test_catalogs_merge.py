@@ -6,8 +6,8 @@ from astropy.wcs import WCS
 
 from surveycnn.catalogs.columns import lens_columns, photoz_columns, source_schema
 from surveycnn.catalogs.coverage import Footprint
-from surveycnn.catalogs.merge import TileRows, merge_tiles
-from surveycnn.catalogs.publish import publish
+from surveycnn.catalogs.publishing.merge import TileRows, merge_tiles
+from surveycnn.catalogs.publishing.publish import publish
 from surveycnn.catalogs.tables import arrow_to_numpy, dataset_to_arrow
 from surveycnn.errors import SurveyCNNError
 from surveycnn.schema import Schema, Variable

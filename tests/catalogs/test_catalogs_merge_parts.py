@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from overlapping_survey import SCHEMA, SIZE_PX, files_of, mosaic, write_survey
 
-from surveycnn.catalogs import primary
 from surveycnn.catalogs.coverage import Footprint
 from surveycnn.catalogs.healpix import CELL_ORDER, CELL_SHIFT, Zone, healpix_index, partition
-from surveycnn.catalogs.merge import NeedsMore, TileRows, merge_tiles
-from surveycnn.catalogs.primary import NEIGHBOURHOOD_ARCSEC, primary_rows, primary_rows_of_part
-from surveycnn.catalogs.publish import publish, publish_rows
+from surveycnn.catalogs.publishing import primary
+from surveycnn.catalogs.publishing.merge import NeedsMore, TileRows, merge_tiles
+from surveycnn.catalogs.publishing.primary import NEIGHBOURHOOD_ARCSEC, primary_rows, primary_rows_of_part
+from surveycnn.catalogs.publishing.publish import publish, publish_rows
 from surveycnn.catalogs.tables import arrow_to_numpy, dataset_to_arrow
 from surveycnn.schema import Variable
 from surveycnn.sky.sphere import unit_vectors

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from surveycnn.catalogs.coverage import Footprint
 from surveycnn.catalogs.flags import flag_value
-from surveycnn.catalogs.primary import primary_rows
-from surveycnn.catalogs.regions import separation_deg
+from surveycnn.catalogs.publishing.primary import primary_rows
+from surveycnn.catalogs.selection.regions import separation_deg
 from surveycnn.errors import SurveyCNNError
 from surveycnn.sky.sphere import unit_vectors
 

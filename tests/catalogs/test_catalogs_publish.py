@@ -11,16 +11,16 @@ from astropy.io import fits
 from astropy.table import Table
 from mocpy import MOC
 
-from surveycnn.catalogs import building, swap
 from surveycnn.catalogs.columns import source_schema
-from surveycnn.catalogs.export import import_lsdb
-from surveycnn.catalogs.fits_table import read_fits
-from surveycnn.catalogs.pieces import MARGIN
-from surveycnn.catalogs.publish import publish
+from surveycnn.catalogs.formats.export import import_lsdb
+from surveycnn.catalogs.formats.fits_table import read_fits
+from surveycnn.catalogs.formats.zarr_store import read_zarr
+from surveycnn.catalogs.publishing import building, swap
+from surveycnn.catalogs.publishing.pieces import MARGIN
+from surveycnn.catalogs.publishing.publish import publish
 from surveycnn.catalogs.query import open_catalog
 from surveycnn.catalogs.source import HatsSource, count_rows, hats_partitions
 from surveycnn.catalogs.tables import arrow_to_numpy, field_attrs
-from surveycnn.catalogs.zarr_store import read_zarr
 from surveycnn.errors import CatalogError, ConfigError, SchemaError, SurveyCNNError
 from surveycnn.sky.sphere import unit_vectors
 
@@ -182,7 +182,7 @@ def test_publish__failure_leaves_the_old_catalog(step, table, tmp_path, monkeypa
     def fail(*args):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(f"surveycnn.catalogs.{step}", fail)
+    monkeypatch.setattr(f"surveycnn.catalogs.publishing.{step}", fail)
     with pytest.raises(OSError, match="no space left"):
         publish(table, out, formats=["zarr", "fits"])
     assert contents(out) == before

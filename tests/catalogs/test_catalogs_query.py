@@ -5,10 +5,10 @@ from hypothesis import strategies as st
 
 import surveycnn
 from surveycnn.catalogs.flags import has_flag
-from surveycnn.catalogs.parquet_piece import ParquetPiece
-from surveycnn.catalogs.publish import publish
+from surveycnn.catalogs.formats.parquet_piece import ParquetPiece
+from surveycnn.catalogs.publishing.publish import publish
 from surveycnn.catalogs.query import open_catalog
-from surveycnn.catalogs.regions import separation_deg
+from surveycnn.catalogs.selection.regions import separation_deg
 from surveycnn.catalogs.tables import arrow_to_numpy
 from surveycnn.errors import CatalogError
 from surveycnn.sky.sphere import unit_vectors

@@ -9,7 +9,7 @@ from scipy import stats
 from surveycnn.catalogs import columns, redshifts
 from surveycnn.catalogs.healpix import healpix_index
 from surveycnn.catalogs.philox import philox
-from surveycnn.catalogs.publish import publish
+from surveycnn.catalogs.publishing.publish import publish
 from surveycnn.catalogs.query import Catalog, open_catalog
 from surveycnn.catalogs.source import TableSource
 from surveycnn.catalogs.tables import dataset_to_arrow

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from mocpy import MOC
 from sky_judges import ANCHORS, Sky, around, in_box, in_polygon, skies, vincenty_deg
 
-from surveycnn.catalogs import pieces
 from surveycnn.catalogs.healpix import healpix_index
-from surveycnn.catalogs.moc_region import MocRegion, coverage_name, read_model_coverage
-from surveycnn.catalogs.publish import publish
+from surveycnn.catalogs.publishing import pieces
+from surveycnn.catalogs.publishing.publish import publish
 from surveycnn.catalogs.query import open_catalog
-from surveycnn.catalogs.regions import Box, Cone, Polygon, separation_deg
-from surveycnn.catalogs.sky_ranges import MAX_RANGES, cell_centres, cell_radius_deg, merged_ranges
+from surveycnn.catalogs.selection.moc_region import MocRegion, coverage_name, read_model_coverage
+from surveycnn.catalogs.selection.regions import Box, Cone, Polygon, separation_deg
+from surveycnn.catalogs.selection.sky_ranges import MAX_RANGES, cell_centres, cell_radius_deg, merged_ranges
 from surveycnn.errors import CatalogError
 from surveycnn.sky.sphere import unit_vectors
 

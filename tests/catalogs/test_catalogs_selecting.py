@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from surveycnn.catalogs.formats.parquet_piece import ParquetPiece
 from surveycnn.catalogs.healpix import healpix_index
-from surveycnn.catalogs.limits import Limits
-from surveycnn.catalogs.parquet_piece import ParquetPiece
 from surveycnn.catalogs.query import Catalog, open_catalog
+from surveycnn.catalogs.selection.limits import Limits
 from surveycnn.catalogs.source import TableSource
 from surveycnn.catalogs.tables import arrow_to_numpy
 from surveycnn.errors import CatalogError
@@ -132,8 +132,8 @@ def test_where__groups_that_cannot_hold_a_row_are_not_read(catalog, rows, monkey
 
 def test_where__however_much_is_read_at_once(catalog, rows, monkeypatch):
     for n_values, n_rows in ((1, 1), (200, 60), (1 << 20, 60)):
-        monkeypatch.setattr("surveycnn.catalogs.scanning.MAX_VALUES", n_values)
-        monkeypatch.setattr("surveycnn.catalogs.parquet_piece.BATCH_ROWS", n_rows)
+        monkeypatch.setattr("surveycnn.catalogs.selection.scanning.MAX_VALUES", n_values)
+        monkeypatch.setattr("surveycnn.catalogs.formats.parquet_piece.BATCH_ROWS", n_rows)
         check(catalog, rows, lambda given: given.where("whole > 0 and f4 > 0.1"))
         check(catalog, rows, lambda given: given.where("whole > 0").top(50, "f4"))
 
@@ -222,7 +222,7 @@ def test_on__same_errors(published, client, tmp_path):
 
 
 def test_on_workers__an_error_that_is_none_of_ours(client):
-    from surveycnn.catalogs.on_workers import on_workers
+    from surveycnn.catalogs.selection.on_workers import on_workers
 
     with pytest.raises(CatalogError, match=r"a Dask worker could not read the catalog \(ZeroDivisionError"):
         list(on_workers(client, lambda n: 1 / n, [("a", (1,)), ("b", (0,))]))

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from surveycnn.catalogs import swap
+from surveycnn.catalogs.publishing import swap
 from surveycnn.errors import CatalogError
 
 
@@ -33,7 +33,7 @@ def test_replace_entries__removes_what_was_left(tmp_path):
 HOLDS = """
 import sys
 from pathlib import Path
-from surveycnn.catalogs import swap
+from surveycnn.catalogs.publishing import swap
 
 with swap.replace_entries(Path(sys.argv[1]), ("a",)) as staging:
     (staging / "a").write_text("new")

@@ -6,8 +6,8 @@ import pytest
 from overlapping_survey import files_of, write_survey
 
 from surveycnn.catalogs.coverage import Footprint
-from surveycnn.catalogs.merge import TileRows
-from surveycnn.catalogs.publish import publish_rows
+from surveycnn.catalogs.publishing.merge import TileRows
+from surveycnn.catalogs.publishing.publish import publish_rows
 from surveycnn.catalogs.verify import verify_catalog
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from surveycnn.catalogs import publish as publish_module
-from surveycnn.catalogs.fits_table import write_fits
-from surveycnn.catalogs.publish import publish
+from surveycnn.catalogs.formats.fits_table import write_fits
+from surveycnn.catalogs.publishing import publish as publish_module
+from surveycnn.catalogs.publishing.publish import publish
 from surveycnn.catalogs.source import hats_partitions
 from surveycnn.catalogs.verify import verify_catalog
 from surveycnn.errors import CatalogError

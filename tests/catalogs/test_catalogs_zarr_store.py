@@ -9,13 +9,14 @@ import pytest
 import xarray as xr
 import zarr
 
-from surveycnn.catalogs import columns, zarr_store
+from surveycnn.catalogs import columns
 from surveycnn.catalogs.cubes import cubes_of
+from surveycnn.catalogs.formats import zarr_store
+from surveycnn.catalogs.formats.reading import check_zarr
+from surveycnn.catalogs.formats.zarr_store import chunk_starts_of, create_zarr, open_zarr, read_zarr, write_zarr, write_zarr_rows
 from surveycnn.catalogs.healpix import healpix_index
 from surveycnn.catalogs.query import open_catalog
-from surveycnn.catalogs.reading import check_zarr
 from surveycnn.catalogs.tables import arrow_to_numpy, dataset_to_arrow
-from surveycnn.catalogs.zarr_store import chunk_starts_of, create_zarr, open_zarr, read_zarr, write_zarr, write_zarr_rows
 from surveycnn.errors import SchemaError
 from surveycnn.schema import Schema
 

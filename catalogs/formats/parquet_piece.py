@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from surveycnn.catalogs.limits import Limits, Sky, chunk_bounds, is_bounded
-from surveycnn.catalogs.reading import reading
+from surveycnn.catalogs.formats.reading import reading
+from surveycnn.catalogs.selection.limits import Limits, Sky, chunk_bounds, is_bounded
 from surveycnn.errors import CatalogError
 
 Identity = tuple[int, int, int]

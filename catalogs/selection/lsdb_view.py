@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from surveycnn.catalogs.limits import Sky
-from surveycnn.catalogs.steps import Step, limits_of, selected_rows
+from surveycnn.catalogs.selection.limits import Sky
+from surveycnn.catalogs.selection.steps import Step, limits_of, selected_rows
 
 if TYPE_CHECKING:
     import lsdb

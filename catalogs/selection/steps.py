@@ -10,10 +10,10 @@ from typing import TypeAlias, cast
 import numpy as np
 import pyarrow as pa
 
-from surveycnn.catalogs.expression import Expression
-from surveycnn.catalogs.ids import Ids
-from surveycnn.catalogs.limits import Limits, Sky
-from surveycnn.catalogs.regions import Region
+from surveycnn.catalogs.selection.expression import Expression
+from surveycnn.catalogs.selection.ids import Ids
+from surveycnn.catalogs.selection.limits import Limits, Sky
+from surveycnn.catalogs.selection.regions import Region
 from surveycnn.catalogs.tables import arrow_to_numpy
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from surveycnn.catalogs.healpix import ORDER, healpix_index
-from surveycnn.catalogs.sky_ranges import END, SLACK_DEG, Ranges, cell_centres, cell_radius_deg, merged_ranges
+from surveycnn.catalogs.selection.sky_ranges import END, SLACK_DEG, Ranges, cell_centres, cell_radius_deg, merged_ranges
 from surveycnn.errors import CatalogError
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from surveycnn.catalogs.limits import Limits, Sky
-from surveycnn.catalogs.parquet_piece import BATCH_ROWS, Group, batches
+from surveycnn.catalogs.formats.parquet_piece import BATCH_ROWS, Group, batches
+from surveycnn.catalogs.selection.limits import Limits, Sky
+from surveycnn.catalogs.selection.steps import Step, Top, column_values, columns_of, selected_rows
 from surveycnn.catalogs.source import Piece
-from surveycnn.catalogs.steps import Step, Top, column_values, columns_of, selected_rows
 
 MAX_THREADS = 4
 """Batches that are read at the same time; more would need more memory, and gain little over a disk."""
@@ -164,7 +164,7 @@ def run(jobs: Iterable[tuple[Task[R], Piece]], limits: Limits, client: Any = Non
     """Results of tasks on pieces, each with the number of its job, in the order of the jobs and of the rows."""
     numbered = enumerate(jobs)
     if client is not None:
-        from surveycnn.catalogs.on_workers import on_workers
+        from surveycnn.catalogs.selection.on_workers import on_workers
 
         calls = ((number, (task, piece, limits)) for number, (task, piece) in numbered)
         yield from ((number, result) for number, result in on_workers(client, whole_piece, calls) if result is not None)

@@ -1,6 +1,6 @@
 """Builds the files of a catalog: partitions of the sky first, each by one call, then what is made of them.
 
-Called by `surveycnn.catalogs.publish`, in a folder that nobody else sees yet.
+Called by `surveycnn.catalogs.publishing.publish`, in a folder that nobody else sees yet.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ import numpy as np
 import pyarrow as pa
 
 from surveycnn.catalogs import healpix
-from surveycnn.catalogs.fits_header import is_text
-from surveycnn.catalogs.fits_table import create_fits_parts, write_fits_parts
-from surveycnn.catalogs.merge import FIRST_RINGS, NeedsMore, Spread
-from surveycnn.catalogs.pieces import (
+from surveycnn.catalogs.formats.fits_header import is_text
+from surveycnn.catalogs.formats.fits_table import create_fits_parts, write_fits_parts
+from surveycnn.catalogs.formats.votable import votable_metadata
+from surveycnn.catalogs.formats.zarr_store import SHARD_ROWS, create_zarr, write_zarr_rows
+from surveycnn.catalogs.publishing.merge import FIRST_RINGS, NeedsMore, Spread
+from surveycnn.catalogs.publishing.pieces import (
     HEALPIX_FIELD,
     INDEX_ROWS,
     MARGIN,
@@ -35,11 +37,9 @@ from surveycnn.catalogs.pieces import (
     margin_cells,
     piece_name,
 )
+from surveycnn.catalogs.publishing.stretches import Stretch, WriteStretch, stretches
+from surveycnn.catalogs.publishing.tile_files import raise_damages
 from surveycnn.catalogs.source import HATS, HATS_ID_INDEX, HATS_MAIN, PROVENANCE, ZARR, open_sources
-from surveycnn.catalogs.stretches import Stretch, WriteStretch, stretches
-from surveycnn.catalogs.tile_files import raise_damages
-from surveycnn.catalogs.votable import votable_metadata
-from surveycnn.catalogs.zarr_store import SHARD_ROWS, create_zarr, write_zarr_rows
 from surveycnn.durable import read_json
 from surveycnn.errors import SurveyCNNError
 
@@ -54,7 +54,7 @@ class Rows(Protocol):
     schema: pa.Schema
     n_rows: int
     id_sum: int
-    """:func:`surveycnn.catalogs.tile_files.id_sum` of all source numbers; each is there once."""
+    """:func:`surveycnn.catalogs.publishing.tile_files.id_sum` of all source numbers; each is there once."""
 
     @property
     def cells(self) -> tuple[np.ndarray, np.ndarray]:
@@ -184,7 +184,7 @@ class Builder:
     def write_collection(self) -> None:
         """Write what makes a HATS collection of the partitions: margins, the id index, metadata."""
         # hats takes seconds to import and serves nothing else
-        from surveycnn.catalogs import hats_writer
+        from surveycnn.catalogs.publishing import hats_writer
 
         folder, schema = self.folder / HATS, self._stored
         pixels = [(piece.order, piece.pixel) for piece in self.pieces]

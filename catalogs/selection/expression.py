@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from surveycnn.catalogs.expression_nodes import (
+from surveycnn.catalogs.flags import BY_NAME, flag_value
+from surveycnn.catalogs.selection.expression_nodes import (
     COMPARISONS,
     Columns,
     Node,
@@ -28,8 +29,7 @@ from surveycnn.catalogs.expression_nodes import (
     of_pair,
     wide,
 )
-from surveycnn.catalogs.flags import BY_NAME, flag_value
-from surveycnn.catalogs.limits import Bounds, all_possible, any_possible
+from surveycnn.catalogs.selection.limits import Bounds, all_possible, any_possible
 from surveycnn.catalogs.tables import arrow_to_numpy
 from surveycnn.errors import CatalogError
 

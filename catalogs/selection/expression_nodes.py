@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from surveycnn.catalogs.limits import Bounds
+from surveycnn.catalogs.selection.limits import Bounds
 
 Columns = Mapping[str, np.ndarray]
 Evaluate = Callable[[Columns], Any]

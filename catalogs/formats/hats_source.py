@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from surveycnn.catalogs.columns import HEALPIX_COLUMN
+from surveycnn.catalogs.formats.parquet_piece import Anchor, ParquetPiece, batches
+from surveycnn.catalogs.formats.reading import inner_folder, read_properties, reading
 from surveycnn.catalogs.healpix import ORDER, pixel_range
-from surveycnn.catalogs.ids import COLUMN, Ids, pixels_of
-from surveycnn.catalogs.limits import Limits, Sky
-from surveycnn.catalogs.parquet_piece import Anchor, ParquetPiece, batches
-from surveycnn.catalogs.reading import inner_folder, read_properties, reading
-from surveycnn.catalogs.regions import Region
+from surveycnn.catalogs.selection.ids import COLUMN, Ids, pixels_of
+from surveycnn.catalogs.selection.limits import Limits, Sky
+from surveycnn.catalogs.selection.regions import Region
 from surveycnn.errors import CatalogError
 
 COLLECTION, CATALOG = "collection.properties", ("hats.properties", "properties")

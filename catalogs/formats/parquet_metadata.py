@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from surveycnn.catalogs.formats.votable import votable_metadata
 from surveycnn.catalogs.tables import arrow_to_astropy
-from surveycnn.catalogs.votable import votable_metadata
 
 
 def with_file_metadata(table: pa.Table) -> pa.Table:

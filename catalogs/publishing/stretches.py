@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from surveycnn.catalogs.columns import HEALPIX_COLUMN
-from surveycnn.catalogs.pieces import Piece
+from surveycnn.catalogs.publishing.pieces import Piece
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from surveycnn.catalogs.healpix import ORDER
-from surveycnn.catalogs.regions import Region
+from surveycnn.catalogs.selection.regions import Region
 
 Bounds = Callable[[str], tuple[np.ndarray, np.ndarray] | None]
 """Smallest and largest value of a column in some rows, NaN apart, as arrays of shape (1,) that compare as the column does; None

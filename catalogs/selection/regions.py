@@ -11,8 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from surveycnn.catalogs.sky_ranges import SLACK_DEG, covering_ranges
-from surveycnn.catalogs.sky_ranges import Ranges as Ranges
+from surveycnn.catalogs.selection.sky_ranges import SLACK_DEG, covering_ranges
+from surveycnn.catalogs.selection.sky_ranges import Ranges as Ranges
 from surveycnn.errors import CatalogError
 from surveycnn.sky.sphere import unit_vectors, wrapped
 

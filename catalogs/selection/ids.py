@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from surveycnn.catalogs.limits import Bounds, Limits, Sky
-from surveycnn.catalogs.parquet_piece import Anchor, ParquetPiece, batches
-from surveycnn.catalogs.reading import reading
+from surveycnn.catalogs.formats.parquet_piece import Anchor, ParquetPiece, batches
+from surveycnn.catalogs.formats.reading import reading
+from surveycnn.catalogs.selection.limits import Bounds, Limits, Sky
 from surveycnn.catalogs.tables import arrow_to_numpy
 from surveycnn.errors import CatalogError
 

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import xarray as xr
 
-from surveycnn.catalogs.building import Builder, OldCatalog, Rows
-from surveycnn.catalogs.fits_table import fits_files
-from surveycnn.catalogs.merge import Spread, one_by_one
-from surveycnn.catalogs.moc_region import coverage_name
-from surveycnn.catalogs.pieces import sha256_of
+from surveycnn.catalogs.formats.fits_table import fits_files
+from surveycnn.catalogs.publishing.building import Builder, OldCatalog, Rows
+from surveycnn.catalogs.publishing.merge import Spread, one_by_one
+from surveycnn.catalogs.publishing.pieces import sha256_of
+from surveycnn.catalogs.publishing.swap import finish, replace_entries
+from surveycnn.catalogs.publishing.table_rows import TableRows
+from surveycnn.catalogs.selection.moc_region import coverage_name
 from surveycnn.catalogs.source import COVERAGE, FITS, HATS, PROVENANCE, REPORT, ZARR
-from surveycnn.catalogs.swap import finish, replace_entries
-from surveycnn.catalogs.table_rows import TableRows
 from surveycnn.catalogs.tables import dataset_to_arrow
 from surveycnn.errors import ConfigError, without_secrets
 from surveycnn.full_disk import writing_into
@@ -66,7 +66,7 @@ def publish(
     Parameters
     ----------
     table
-        Rows sorted by HEALPix order-29 index, then source_id, as :func:`surveycnn.catalogs.merge.merge_tiles` gives them.
+        Rows sorted by HEALPix order-29 index, then source_id, as :func:`.merge.merge_tiles` gives them.
 
     Returns
     -------
@@ -162,7 +162,7 @@ def row_bytes(schema: pa.Schema) -> int:
 def load_writers() -> None:
     """Import what a catalog is written with, which takes hats some seconds, ahead of its use."""
     with contextlib.suppress(ImportError):  # said again, and seen, where it is used
-        importlib.import_module("surveycnn.catalogs.hats_writer")
+        importlib.import_module("surveycnn.catalogs.publishing.hats_writer")
 
 
 def _coverage_files(coverage: MOC | None, by_model: Mapping[str, MOC]) -> Iterator[tuple[str, MOC]]:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from surveycnn.catalogs.limits import Limits, Sky
-from surveycnn.catalogs.scanning import Addresses, CountRows, FindTop, ReadRows, best_rows, fetch, run
+from surveycnn.catalogs.selection.limits import Limits, Sky
+from surveycnn.catalogs.selection.scanning import Addresses, CountRows, FindTop, ReadRows, best_rows, fetch, run
+from surveycnn.catalogs.selection.steps import Step, Top, columns_of, limits_of, selected_rows
 from surveycnn.catalogs.source import Piece, PieceSource, Source, sky_of
-from surveycnn.catalogs.steps import Step, Top, columns_of, limits_of, selected_rows
 
 
 @dataclass(frozen=True)

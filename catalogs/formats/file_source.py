@@ -12,14 +12,14 @@ import numpy as np
 import pyarrow as pa
 import zarr
 
-from surveycnn.catalogs.fits_header import FitsLayout, fits_layout
-from surveycnn.catalogs.fits_table import NAME, check_parts, fits_chunk_starts, fits_files, read_rows
-from surveycnn.catalogs.limits import Limits
-from surveycnn.catalogs.parquet_piece import Group
-from surveycnn.catalogs.reading import reading
-from surveycnn.catalogs.regions import Region
-from surveycnn.catalogs.row_index import even_slices, row_slices
-from surveycnn.catalogs.zarr_store import CHUNK_ROWS, SHARD_ROWS, chunk_starts_of, count_rows_of, open_zarr, read_group
+from surveycnn.catalogs.formats.fits_header import FitsLayout, fits_layout
+from surveycnn.catalogs.formats.fits_table import NAME, check_parts, fits_chunk_starts, fits_files, read_rows
+from surveycnn.catalogs.formats.parquet_piece import Group
+from surveycnn.catalogs.formats.reading import reading
+from surveycnn.catalogs.formats.row_index import even_slices, row_slices
+from surveycnn.catalogs.formats.zarr_store import CHUNK_ROWS, SHARD_ROWS, chunk_starts_of, count_rows_of, open_zarr, read_group
+from surveycnn.catalogs.selection.limits import Limits
+from surveycnn.catalogs.selection.regions import Region
 from surveycnn.errors import CatalogError
 
 ZARR, FITS = "catalog.zarr", NAME

@@ -1,7 +1,7 @@
 """What makes a HATS collection of partitions that have been written: its metadata, for lsdb and for our queries.
 
     hats/collection.properties
-    hats/sources/ hats/sources_5arcs/ hats/sources_id_index/     as :mod:`surveycnn.catalogs.pieces` says
+    hats/sources/ hats/sources_5arcs/ hats/sources_id_index/     as :mod:`surveycnn.catalogs.publishing.pieces` says
 
 Written with the hats library's own classes, but not through lsdb, which would start a Dask graph, and whose output holds dates.
 """
@@ -25,7 +25,7 @@ from hats.pixel_math import HealpixPixel
 
 from surveycnn.catalogs import healpix
 from surveycnn.catalogs.columns import HEALPIX_COLUMN
-from surveycnn.catalogs.pieces import MARGIN, MARGIN_ARCSEC
+from surveycnn.catalogs.publishing.pieces import MARGIN, MARGIN_ARCSEC
 from surveycnn.catalogs.source import HATS_ID_INDEX as INDEX
 from surveycnn.catalogs.source import HATS_MAIN as MAIN
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from surveycnn.catalogs.fits_header import (
+from surveycnn.catalogs.formats.fits_header import (
     UNSIGNED,
     FitsLayout,
     FitsPart,
@@ -24,8 +24,8 @@ from surveycnn.catalogs.fits_header import (
     row_bytes,
     unescape,
 )
+from surveycnn.catalogs.formats.row_index import is_sorted_by_healpix
 from surveycnn.catalogs.healpix import healpix_index
-from surveycnn.catalogs.row_index import is_sorted_by_healpix
 from surveycnn.catalogs.tables import arrow_to_numpy, numpy_to_arrow
 from surveycnn.errors import CatalogError, SchemaError
 

@@ -22,12 +22,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from surveycnn.catalogs.columns import HEALPIX_COLUMN
-from surveycnn.catalogs.encodings import encodings
-from surveycnn.catalogs.fits_table import text_widths
+from surveycnn.catalogs.formats.fits_table import text_widths
 from surveycnn.catalogs.healpix import ORDER, Zone, healpix_index, pixel_range
-from surveycnn.catalogs.merge import NeedsMore
+from surveycnn.catalogs.publishing.encodings import encodings
+from surveycnn.catalogs.publishing.merge import NeedsMore
+from surveycnn.catalogs.publishing.tile_files import Damage, damage, id_sum
 from surveycnn.catalogs.tables import arrow_to_numpy
-from surveycnn.catalogs.tile_files import Damage, damage, id_sum
 from surveycnn.durable import atomic_path
 from surveycnn.errors import SurveyCNNError
 

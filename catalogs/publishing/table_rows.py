@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from surveycnn.catalogs.healpix import CELL_SHIFT, Zone, healpix_index, pixel_range
+from surveycnn.catalogs.publishing.tile_files import id_sum
 from surveycnn.catalogs.tables import arrow_to_numpy
-from surveycnn.catalogs.tile_files import id_sum
 from surveycnn.errors import SchemaError
 
 

@@ -1,6 +1,6 @@
 """Which row of an object of the sky is the primary one where mosaics overlap: by geometry and a match of their rows.
 
-Called by `surveycnn.catalogs.merge` with the rows of all tiles. Two rows are the same object where they coincide, and two of
+Called by the merge with the rows of all tiles. Two rows are the same object where they coincide, and two of
 different mosaics where
 
 - they are within 1 arcsec, or

@@ -1,7 +1,7 @@
 """Merges tile results into rows sorted by position: no row lost, none twice, equal bytes whatever the order of the files.
 
-Between the tile files of a run and `surveycnn.catalogs.publish`. The sky is merged pixel by pixel, each from the few files that
-have rows in it or around it, so that memory follows the pixel; a small catalog can be merged as a whole (:func:`merge_tiles`).
+Between the tile files of a run and their publishing. The sky is merged pixel by pixel, each from the few files that have rows in
+it or around it, so that memory follows the pixel; a small catalog can be merged as a whole (:func:`merge_tiles`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ import pyarrow.parquet as pq
 from surveycnn.catalogs.columns import PRIVATE
 from surveycnn.catalogs.coverage import Footprint
 from surveycnn.catalogs.healpix import CELL_SHIFT, Zone, healpix_index, pixel_range
-from surveycnn.catalogs.primary import primary_rows_of_part
-from surveycnn.catalogs.tables import arrow_to_numpy, dataset_to_arrow
-from surveycnn.catalogs.tile_files import (
+from surveycnn.catalogs.publishing.primary import primary_rows_of_part
+from surveycnn.catalogs.publishing.tile_files import (
     TileSummary,
     groups_to_check,
     raise_damages,
@@ -31,6 +30,7 @@ from surveycnn.catalogs.tile_files import (
     repeated_id,
     summarise,
 )
+from surveycnn.catalogs.tables import arrow_to_numpy, dataset_to_arrow
 from surveycnn.errors import SurveyCNNError
 from surveycnn.schema import Schema
 from surveycnn.sources.identity import PIXEL_BITS

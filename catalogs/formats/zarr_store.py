@@ -24,9 +24,9 @@ import pyarrow as pa
 import zarr
 
 from surveycnn.catalogs.cubes import Cube, cubes_of
+from surveycnn.catalogs.formats.reading import check_zarr
+from surveycnn.catalogs.formats.row_index import even_slices, is_sorted_by_healpix
 from surveycnn.catalogs.healpix import healpix_index
-from surveycnn.catalogs.reading import check_zarr
-from surveycnn.catalogs.row_index import even_slices, is_sorted_by_healpix
 from surveycnn.catalogs.tables import DEFAULT_DIM, DIM_KEY, arrow_to_numpy, field_attrs, numpy_to_arrow
 from surveycnn.errors import SchemaError
 from surveycnn.schema import SOURCE_DIM

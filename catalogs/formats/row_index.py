@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from surveycnn.catalogs.healpix import healpix_index
-from surveycnn.catalogs.regions import Ranges
+from surveycnn.catalogs.selection.regions import Ranges
 
 
 def is_sorted_by_healpix(table: pa.Table) -> bool:

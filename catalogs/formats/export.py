@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from surveycnn.catalogs.fits_table import write_fits
-from surveycnn.catalogs.lsdb_view import lazy_selection
-from surveycnn.catalogs.parquet_metadata import with_file_metadata
+from surveycnn.catalogs.formats.fits_table import write_fits
+from surveycnn.catalogs.formats.parquet_metadata import with_file_metadata
+from surveycnn.catalogs.formats.votable import write_votable
+from surveycnn.catalogs.formats.zarr_store import write_zarr
+from surveycnn.catalogs.selection.lsdb_view import lazy_selection
+from surveycnn.catalogs.selection.steps import Top, columns_of
 from surveycnn.catalogs.source import sky_of
-from surveycnn.catalogs.steps import Top, columns_of
 from surveycnn.catalogs.tables import arrow_to_astropy, arrow_to_numpy, numpy_to_arrow
-from surveycnn.catalogs.votable import write_votable
-from surveycnn.catalogs.zarr_store import write_zarr
 from surveycnn.errors import CatalogError
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""What a query selects: regions of the sky, conditions, ids, and how little of the files is read for them."""
