@@ -32,6 +32,8 @@ def main() -> int:
         ["workers", survey, "--size", "4096", "--shapes", "1x1", "1x2", "2x1", "--set", "models=lens"],
         ["forecast", survey, "--set", "models=lens"],
         ["empty_tiles", "--tiles", "100000"],
+        ["publishing", "--rows", "100000", "1000000"],
+        ["catalog_queries", "--rows", "1000000"],
     ):
         print(f"\n== {module} {' '.join(arguments)}", flush=True)
         code = subprocess.run([sys.executable, "-m", f"benchmarks.{module}", *arguments], cwd=HERE.parent).returncode

@@ -25,6 +25,7 @@ from surveycnn.run.plan import Plan
 from surveycnn.run.publish import catalog_schema
 from surveycnn.run.sample import WINDOW_PX, native_read_seconds, sample_config, sample_windows
 from surveycnn.run.session import infer_mosaic, ingest_mosaic, open_session
+from surveycnn.run.spread import SPREAD_ROWS
 from surveycnn.run.status import RunStatus
 from surveycnn.run.store import WorkStore
 from surveycnn.sky.chunks import ChunkStore
@@ -96,7 +97,9 @@ def forecast(plan: Plan, status: RunStatus, cluster: dict[str, Any]) -> dict[str
         "ingest": _ingest_seconds(plan, rates, n_workers * n_threads),
         # a GPU works beside the threads; the forward passes on a CPU take their cores
         "infer": (max(threads, device) if has_gpu() else threads + device) / n_workers,
-        "publish": rates.publish + rates.publish_per_source * n_sources,
+        # a large catalog is published by all workers
+        "publish": rates.publish
+        + rates.publish_per_source * n_sources / (n_workers * n_threads if n_sources >= SPREAD_ROWS else 1),
     }
     left = dict(seconds) | {
         "ingest": seconds["ingest"] * (1 - _ingested(plan, store)),
