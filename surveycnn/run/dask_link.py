@@ -18,6 +18,9 @@ from surveycnn.errors import ClusterError
 ANSWER_SECONDS = 300.0
 """Time in which a scheduler has to answer: one that is busy with many workers may be silent for minutes."""
 
+END_SECONDS = 10.0
+"""Time that a worker has to be gone once it was killed."""
+
 NO_WORKER_SECONDS = 600.0
 """Time for which a cluster may be without workers where others start them: a queue, or a person."""
 
@@ -52,8 +55,14 @@ class DaskLink(Executor):
             raise
 
     def end_worker(self, address: str) -> None:
-        """Kill a worker process: a thread that hangs cannot be ended otherwise. Its nanny starts another one."""
+        """Kill a worker process: a thread that hangs cannot be ended otherwise. Its nanny starts another one.
+
+        Returns when the scheduler knows: it would give the next call to a worker that is about to die, and blame that.
+        """
         self._client.run(_kill_this_process, workers=[address], wait=False, on_error="ignore")
+        until = time.monotonic() + END_SECONDS
+        while address in self._workers() and time.monotonic() < until:
+            time.sleep(0.05)
 
     def check(self) -> None:
         """Wait for a client that is connecting again.

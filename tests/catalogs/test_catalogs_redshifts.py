@@ -122,7 +122,7 @@ def test_pdfs__are_normalised_and_their_functions_agree(weight, mean, sigma, lev
     np.testing.assert_allclose(total, np.where(has, 1, np.nan), atol=1e-6)
     levels = sorted(levels)
     found = redshifts.quantiles(levels, weight, mean, sigma)
-    assert np.isnan(found[~has]).all() and (np.diff(found[has], axis=1) >= 0).all()
+    assert np.isnan(found[~has]).all() and (np.diff(found[has], axis=1) >= -1e-12).all()  # levels may be one but for rounding
     for row in np.flatnonzero(has):
         below = redshifts.cdf(found[row], *(values[row : row + 1] for values in (weight, mean, sigma)))[0]
         np.testing.assert_allclose(below, levels, atol=1e-3)  # the step of the search, 1e-6, at the steepest

@@ -82,7 +82,10 @@ def test_read_sources__reads_a_file_again_that_has_changed(tmp_path):
         ({"ra_deg": RA, "dec": DEC}, r"no column 'ra' \(key detection.ra\): did you mean 'ra_deg'\? its columns are ra_deg, dec"),
         ({"RA": RA, "Ra": RA, "dec": DEC}, r"no column 'ra' .* its columns are RA, Ra, dec"),
         ({"ra": RA[:0], "dec": DEC[:0]}, "has no rows: give the sources to measure, or leave detection.catalog out"),
-        ({"ra": ["10:00:00"] * 3, "dec": DEC}, r"column 'ra' is text \(such as '10:00:00'\), expected degrees: convert it"),
+        (
+            {"ra": ["10:00:00"] * 3, "dec": DEC},
+            r"column 'ra' is text \(such as '10:00:00'\), expected degrees: SkyCoord\(ra, dec, unit=",
+        ),
         ({"ra": np.zeros((3, 2)), "dec": DEC}, r"column 'ra' is float64 of shape \(3, 2\) .*expected degrees"),
         ({"ra": RA, "dec": DEC * units.mag}, "column 'dec' has the unit 'mag', expected deg or another unit of angles"),
         (
