@@ -282,7 +282,7 @@ class WriteIndex:
         joined = [np.concatenate(parts) for parts in (ids, orders, pixels)]
         rank = np.argsort(joined[0], kind="stable")
         source_id, norder, npix = (values[rank] for values in joined)
-        folders = npix - npix % 10000
+        folders = np.multiply(np.floor_divide(npix, 10_000), 10_000)
         table = pa.table({"source_id": source_id, "Norder": norder, "Dir": folders, "Npix": npix})
         with atomic_path(self.folder / "dataset" / "index" / f"part.{number:05d}.parquet") as temporary:
             pq.write_table(table, temporary, compression="zstd", row_group_size=1 << 17, write_page_checksum=True)
