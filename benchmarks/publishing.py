@@ -55,7 +55,8 @@ def measure(n_rows: int, arguments: argparse.Namespace, folder: Path) -> None:
             publish_tiles(paths, footprints, output, arguments.formats, cluster.scheduler_address)
             seconds = time.perf_counter() - start
             workers = max(client.run(peak_bytes).values())
-            n_bytes = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+            found = [path.stat() for path in output.rglob("*") if path.is_file()]
+            n_bytes = sum({(status.st_dev, status.st_ino): status.st_size for status in found}.values())  # some are links
             cells = [f"{n_rows:,}", text, f"{seconds:.1f}", f"{seconds / n_rows * 1e6:.1f}"]
             cells += [f"{peak / 2**20:.0f}" for peak in (workers, peak_bytes())]
             print(f"| {' | '.join([*cells, f'{n_bytes / 2**30:.2f}'])} |", flush=True)

@@ -69,7 +69,7 @@ def _check_provenance(folder: Path) -> tuple[list[str], int | None]:
     try:
         record = json.loads(path.read_text())["catalog"]
         expected, n_rows = dict(record["files"]), operator.index(record["rows"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return [f"{PROVENANCE} cannot be read as the record of a catalog"], None
     found = file_digests(folder)
     findings = [f"{name} is missing" for name in sorted(set(expected) - set(found))]

@@ -53,7 +53,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The record that `write_json` wrote, or None where there is no readable one."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
 

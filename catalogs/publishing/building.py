@@ -88,7 +88,9 @@ class OldCatalog:
     @property
     def entries(self) -> list[str]:
         """Names of its files in the folder that not every catalog has: parts of a FITS table, coverages of models."""
-        return sorted(file for file in self.files if _OWN_FILE.fullmatch(file) and (self.folder / file).exists())
+        own = (self.folder / file for file in self.files if _OWN_FILE.fullmatch(file))
+        # a folder or a link of that name is somebody else's, whatever the record says
+        return sorted(path.name for path in own if path.is_file() and not path.is_symlink())
 
     def kept(self, name: str, made_from: str) -> Kept | None:
         """The file `name`, if it was made from the same."""
@@ -195,7 +197,8 @@ class Builder:
         margins = [pixel for pixel, n_found in zip(self._sky, n_rows, strict=False) if n_found]
         hats_writer.write_margin(folder, schema, margins, sum(n_rows), self.name)
         if pixels:
-            self.spread(WriteIndex(folder / HATS_ID_INDEX, self.sources), self._index_files())
+            n_ids = sum(self.spread(WriteIndex(folder / HATS_ID_INDEX, self.sources), self._index_files()))
+            _check_count("the index of ids", n_ids, self.rows.n_rows)
             hats_writer.write_index(folder, self.rows.n_rows, self.name)
         hats_writer.write_collection(folder, self.name, has_index=bool(pixels))
 
@@ -227,10 +230,10 @@ class Builder:
         order = np.argsort(ids)
         number = (np.cumsum(n_rows[order]) - n_rows[order]) // INDEX_ROWS
         firsts = ids[order][np.flatnonzero(np.diff(number, prepend=-1))]
-        bounds = [-(2**63), *(int(one) for one in np.unique(firsts)[1:]), 2**63 - 1]
-        for number, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
-            near = [piece for piece in self.pieces if piece.id_quantiles[0] < stop and piece.id_quantiles[-1] >= start]
-            yield number, start, stop, [(piece.order, piece.pixel) for piece in near]
+        bounds = [-(2**63), *(int(one) for one in np.unique(firsts)[1:]), 2**63]
+        for number, (first, after) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+            near = [piece for piece in self.pieces if piece.id_quantiles[0] < after and piece.id_quantiles[-1] >= first]
+            yield number, first, after - 1, [(piece.order, piece.pixel) for piece in near]
 
     # -- checks ------------------------------------------------------------------------------------------------------------
 

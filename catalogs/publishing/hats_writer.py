@@ -25,11 +25,13 @@ from hats.pixel_math import HealpixPixel
 
 from surveycnn.catalogs import healpix
 from surveycnn.catalogs.columns import HEALPIX_COLUMN
-from surveycnn.catalogs.publishing.pieces import MARGIN, MARGIN_ARCSEC
+from surveycnn.catalogs.publishing.pieces import MARGIN, MARGIN_ARCSEC, ROW_GROUP_ROWS
 from surveycnn.catalogs.source import HATS_ID_INDEX as INDEX
 from surveycnn.catalogs.source import HATS_MAIN as MAIN
 
 SKYMAP_ORDER = 8
+MAX_FOOTERS = 1024
+"""Row groups whose footers, 120 kB each while they are written, are gathered in ``_metadata``; readers can do without."""
 
 
 def write_main(folder: Path, schema: pa.Schema, pixels: Sequence[tuple[int, int]], n_rows: int, **properties: Any) -> None:
@@ -97,7 +99,8 @@ def _write_metadata(folder: Path, schema: pa.Schema, pixels: Sequence[tuple[int,
     """Write the common metadata of the Parquet files of a catalog, the list of its partitions and its properties."""
     (folder / "dataset").mkdir(parents=True, exist_ok=True)
     if pixels:
-        write_parquet_metadata(folder)
+        n_groups = len(pixels) + n_rows // ROW_GROUP_ROWS
+        write_parquet_metadata(folder, create_metadata=n_groups <= MAX_FOOTERS)
     else:  # hats needs a Parquet file to read the schema from
         for name in ("_metadata", "_common_metadata"):
             pq.write_metadata(schema, str(folder / "dataset" / name))

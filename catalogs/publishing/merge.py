@@ -40,6 +40,9 @@ INPUT_ID = "input_id"
 FIRST_RINGS = 2
 """Rings of cells around a pixel that are looked at first: in the inner one, all neighbours of a row are at hand."""
 
+MERGE_VERSION = 1
+"""To be raised where the same tile files would give other partitions: old ones are not taken over then."""
+
 _KEYS = ("source_id", "ra", "dec", "mosaic", "x", "y", "flags", "flux_radius")
 """Columns that say which row of an object is primary."""
 
@@ -226,9 +229,10 @@ class TileRows:
         )
 
     def digest(self, part: TilePart) -> str:
-        """SHA-256 of all that the rows of a part depend on: files, columns, footprints, and how they are put together."""
+        """SHA-256 of all that the rows of a part depend on: files, columns, footprints, and the version of what merges them."""
         by_path = self._digests
         record = {
+            "version": MERGE_VERSION,
             "zone": [part.zone.order, part.zone.pixel] if part.zone else None,
             "files": [by_path[path] for path in part.around],
             "footprints": [footprint.digest for footprint in part.footprints],
@@ -249,12 +253,6 @@ class TileRows:
 def merge_tiles(paths: Sequence[Path | str], footprints: Sequence[Footprint] = (), schema: Schema | None = None) -> pa.Table:
     """Rows of all tile files in memory, sorted by HEALPix order-29 index and source_id; see :class:`TileRows`."""
     return TileRows(paths, footprints, schema).everything().read()
-
-
-def wider(part: TilePart, rows: TileRows) -> TilePart:
-    """The same pixel with more of the sky around it."""
-    assert part.zone is not None
-    return rows.part(part.zone.order, part.zone.pixel, 2 * part.zone.n_rings)
 
 
 def _sorted(columns: dict[str, list[pa.Array]], index: np.ndarray, schema: pa.Schema) -> pa.Table:

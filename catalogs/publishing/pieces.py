@@ -1,7 +1,7 @@
 """Pieces of a catalog that is being published, each made by one call on whatever worker: partitions, margins, the id index.
 
     sources/           the rows; dataset/Norder=k/Dir=d/Npix=n.parquet, each sorted as the catalog is
-    sources_5arcs/     rows within 5 arcsec outside of each partition, so that cross-matches lose nothing at borders
+    sources_5arcs/     rows within at least 5 arcsec outside of each partition, so that cross-matches lose nothing at borders
     sources_id_index/  source_id and the partition in which it is
 
 Every call may be made again, by another worker, after one that was cut off: files are renamed to their names when they are whole.
@@ -142,13 +142,13 @@ def take(kept: Kept, path: Path) -> bool:
     try:
         if sha256_of(kept.path) != kept.sha256:
             return False
-        with atomic_path(path) as temporary:
-            try:
-                os.link(kept.path, temporary)
-            except OSError:
-                shutil.copyfile(kept.path, temporary)
-    except FileNotFoundError:
+    except OSError:  # gone, or not to be read: its rows are in the tile files
         return False
+    with atomic_path(path) as temporary:
+        try:
+            os.link(kept.path, temporary)
+        except OSError:
+            shutil.copyfile(kept.path, temporary)
     return True
 
 
@@ -275,7 +275,7 @@ class WriteIndex:
         for order, pixel in pieces:
             table = pq.read_table(self.sources / piece_name(order, pixel), columns=["source_id"], partitioning=None)
             found = table["source_id"].to_numpy()
-            found = found[(found >= start) & (found < stop)]
+            found = found[(found >= start) & (found <= stop)]
             ids.append(found)
             orders.append(np.full(len(found), order, np.uint8))
             pixels.append(np.full(len(found), pixel, np.uint64))

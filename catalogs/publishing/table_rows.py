@@ -46,6 +46,10 @@ class TableRows:
         unique, counts = np.unique(source_id, return_counts=True)
         if len(unique) < len(source_id):
             raise SchemaError(f"source_id is not unique, for instance {unique[counts > 1][:3].tolist()}")
+        ra, dec = (arrow_to_numpy(table[name]) for name in ("ra", "dec"))
+        n_off_sky = int(np.count_nonzero(~(np.isfinite(ra) & (np.abs(dec) <= 90))))
+        if n_off_sky:
+            raise SchemaError(f"{n_off_sky} rows have no position (a finite ra, dec from -90 to 90 degrees): leave them out")
         self._index = healpix_index(table["ra"].to_numpy(), table["dec"].to_numpy()) if len(source_id) else np.zeros(0, np.int64)
         steps = np.diff(self._index)
         if np.any(steps < 0) or np.any((steps == 0) & (np.diff(source_id) < 0)):

@@ -5,6 +5,7 @@ A region like a cone: queries take it, and so does a cross-match for what lies a
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,6 +112,8 @@ def read_moc(path: str | Path) -> MOC:
         with open(path, "rb") as stream:
             start = stream.read(80).lstrip()
         kind = next((kind for token, kind in _FORMATS.items() if start.startswith(token)), "ascii")
+        if kind == "json":
+            _check_json(Path(path))
         return MOC.load(str(path), format=kind)
     except (FileNotFoundError, IsADirectoryError):
         raise CatalogError(f"moc: there is no file {str(path)!r}: correct the path") from None
@@ -119,6 +122,14 @@ def read_moc(path: str | Path) -> MOC:
             f"moc: {str(path)!r} cannot be read as a MOC ({type(error).__name__}: {_first_line(error)}): expected FITS, "
             "JSON or ASCII as mocpy and Aladin write them"
         ) from error
+
+
+def _check_json(path: Path) -> None:
+    """Raise ValueError unless the file is a JSON object of lists of cells by order: mocpy takes any other for an empty MOC."""
+    tree = json.loads(path.read_text(encoding="utf-8"))
+    orders = {str(order) for order in range(30)}
+    if not isinstance(tree, dict) or not all(key in orders and isinstance(cells, list) for key, cells in tree.items()):
+        raise ValueError('no object such as {"8": [1, 2], "9": [16]}, cells by order')
 
 
 def _first_line(error: Exception) -> str:

@@ -64,11 +64,11 @@ def _selected(found: Catalog, arguments: argparse.Namespace) -> Catalog:
         found = found.box(*arguments.box)
     if arguments.polygon:
         found = found.polygon([_pair(text) for text in arguments.polygon])
-    if arguments.moc:
+    if arguments.moc is not None:
         found = found.moc(arguments.moc)
     if arguments.ids:
         found = found.ids(arguments.ids)
-    if arguments.where:
+    if arguments.where is not None:
         found = found.where(arguments.where)
     if arguments.lens_candidates is not None:
         candidates = found.lens_candidates(arguments.lens_candidates)
@@ -79,7 +79,7 @@ def _selected(found: Catalog, arguments: argparse.Namespace) -> Catalog:
         found = found.crossmatch(path, _number("--crossmatch", radius, "a radius in arcsec"))
     if arguments.top is not None:
         found = found.top(arguments.top, by=arguments.by)
-    if arguments.columns:
+    if arguments.columns is not None:
         found = found.select([name.strip() for name in arguments.columns.split(",")])
     return found
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from surveycnn.errors import SurveyCNNError
+from surveycnn.errors import ClusterError, SurveyCNNError
 from surveycnn.run.cluster import Cluster
 from surveycnn.run.execute import ATTEMPTS, Outcome, Task, execute, execute_alone
 
@@ -32,7 +32,9 @@ class SpreadOut:
     Raises
     ------
     SurveyCNNError
-        Where a call fails every time, or ends its worker every time.
+        Where a call fails every time.
+    ClusterError
+        Where it ends its worker, or takes too long, every time.
     """
 
     cluster: Cluster
@@ -57,6 +59,11 @@ class SpreadOut:
 
 
 def _result(outcome: Outcome) -> tuple[int, Any]:
+    if outcome.state == "quarantined":
+        raise ClusterError(
+            f"nothing is published: a piece of the catalog cannot be written ({outcome.reason}): give the workers more memory, "
+            "or raise limits.tile_seconds; the same command goes on from here"
+        )
     if outcome.state != "done":
         raise SurveyCNNError(f"nothing is published: a piece of the catalog {outcome.state}: {outcome.reason}\n{outcome.details}")
     return outcome.result

@@ -16,7 +16,7 @@ from surveycnn.catalogs.formats.export import import_lsdb
 from surveycnn.catalogs.formats.fits_table import read_fits
 from surveycnn.catalogs.formats.zarr_store import read_zarr
 from surveycnn.catalogs.publishing import building, swap
-from surveycnn.catalogs.publishing.pieces import MARGIN
+from surveycnn.catalogs.publishing.pieces import MARGIN, WriteIndex
 from surveycnn.catalogs.publishing.publish import publish
 from surveycnn.catalogs.query import open_catalog
 from surveycnn.catalogs.source import HatsSource, count_rows, hats_partitions
@@ -250,3 +250,25 @@ def test_readers__no_warning(published):
         warnings.simplefilter("error")
         Table.read(published / "catalog.fits")
         xr.open_zarr(published / "catalog.zarr").load().close()
+
+
+def test_publish__the_largest_ids_are_in_the_index(table, tmp_path):
+    ids = np.concatenate([[-(2**63)], np.arange(1498), [2**63 - 1]])
+    table = table.set_column(0, table.schema.field("source_id"), pa.array(ids))
+    catalog = open_catalog(publish(table, tmp_path / "out", formats=["hats"], partition_rows=300))
+    assert catalog.ids([2**63 - 1, -(2**63), 7])["source_id"].tolist() == [-(2**63), 7, 2**63 - 1]
+
+
+def test_publish__index_that_lacks_an_id(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(WriteIndex, "__call__", lambda self, unit, write=WriteIndex.__call__: write(self, unit) - 1)
+    with pytest.raises(SurveyCNNError, match="the index of ids of the catalog has 1499 rows when read back, expected 1500"):
+        publish(table, tmp_path / "out", formats=["hats"])
+
+
+@pytest.mark.parametrize(("column", "value"), [("ra", np.nan), ("dec", 99.0)])
+def test_publish__rows_without_a_position(column, value, table, tmp_path):
+    values = table[column].to_numpy().copy()
+    values[3] = value
+    place = table.column_names.index(column)
+    with pytest.raises(SchemaError, match="1 rows have no position"):
+        publish(table.set_column(place, table.schema.field(column), pa.array(values)), tmp_path / "out")

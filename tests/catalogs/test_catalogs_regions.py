@@ -245,7 +245,9 @@ def test_regions__wrong_arguments(make, message):
         make()
 
 
-@pytest.mark.parametrize("text", [b"", b"5/99999999", b"\xff\xfe", b"{", b"SIMPLE  = ", b"hello"])
+@pytest.mark.parametrize(
+    "text", ['{"a": 1}', '{"31": [1]}', '{"8": 3}', b"", b"5/99999999", b"\xff\xfe", b"{", b"SIMPLE  = ", b"hello"]
+)
 def test_moc__broken_file(text, tmp_path):
     (tmp_path / "broken").write_bytes(text)
     with pytest.raises(CatalogError, match="broken' cannot be read as a MOC .*expected FITS, JSON or ASCII"):

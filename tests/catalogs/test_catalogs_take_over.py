@@ -49,15 +49,19 @@ def test_publish_rows__takes_over_nothing_that_has_changed_since(survey, tmp_pat
     victim = out / sorted(inodes)[0]
     victim.write_bytes(victim.read_bytes()[:-40] + bytes(40))
     (out / sorted(inodes)[1]).unlink()
+    (out / sorted(inodes)[1]).mkdir()
     record = json.loads((out / "provenance.json").read_text())
     record["catalog"]["made_from"]["hats/" + "/".join(sorted(inodes)[2].parts[1:])] = "of other tiles"
-    record["catalog"]["files"]["../victim"] = record["catalog"]["files"]["work"] = "x"
+    for name in ("../victim", "work", "coverage_mine.fits"):
+        record["catalog"]["files"][name] = "x"
     (out / "provenance.json").write_text(json.dumps(record))
     (out / "work").mkdir()
+    (out / "coverage_mine.fits").mkdir()
     (tmp_path / "victim").touch()
     publish_some(survey, ("m0", "m1"), out)
-    assert (out / "work").is_dir() and (tmp_path / "victim").exists()
+    assert (tmp_path / "victim").exists()
     (out / "work").rmdir()
+    (out / "coverage_mine.fits").rmdir()
     assert files_of(out) == good and verify_catalog(out) == []
     assert sum(inode == inodes[path] for path, inode in partitions(out).items()) == len(inodes) - 3
 
@@ -74,7 +78,7 @@ def test_publish_rows__where_a_mosaic_was_searched_elsewhere(survey, tmp_path):
     )
 
 
-@pytest.mark.parametrize("text", ["{", '{"catalog": {"files": 3, "made_from": [1]}}'])
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"catalog": {"files": 3, "made_from": [1]}}'])
 def test_publish_rows__over_a_broken_record(survey, tmp_path, text):
     out = publish_some(survey, ("m0",), tmp_path / "out")
     good = files_of(out)

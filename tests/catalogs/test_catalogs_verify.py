@@ -93,7 +93,7 @@ def test_verify_catalog__position_off_the_sky(copy, table):
     assert any("1 rows have no position" in finding for finding in verify_catalog(copy))
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '{"catalog": 3}'])
+@pytest.mark.parametrize("text", ["{", "{}", '{"catalog": 3}', "[" * 100_000])
 def test_verify_catalog__broken_record(copy, text):
     (copy / "provenance.json").write_text(text)
     assert verify_catalog(copy) == ["provenance.json cannot be read as the record of a catalog"]
