@@ -246,7 +246,7 @@ def test_regions__wrong_arguments(make, message):
 
 
 @pytest.mark.parametrize(
-    "text", ['{"a": 1}', '{"31": [1]}', '{"8": 3}', b"", b"5/99999999", b"\xff\xfe", b"{", b"SIMPLE  = ", b"hello"]
+    "text", [b'{"a": 1}', b'{"31": [1]}', b'{"8": 3}', b"", b"5/99999999", b"\xff\xfe", b"{", b"SIMPLE  = ", b"hello"]
 )
 def test_moc__broken_file(text, tmp_path):
     (tmp_path / "broken").write_bytes(text)
