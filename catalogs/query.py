@@ -107,13 +107,14 @@ class Catalog:
 
     def cone(self, ra: float, dec: float, radius_arcsec: float) -> Catalog:
         """Rows within `radius_arcsec` of a position in degrees."""
-        text = f"cone({ra:g}, {dec:g}, {radius_arcsec:g} arcsec)"
-        return self._with(text, Cone(float(ra), float(dec), float(radius_arcsec) / 3600))
+        ra, dec, radius_arcsec = _numbers("cone", ra, dec, radius_arcsec)
+        return self._with(f"cone({ra:g}, {dec:g}, {radius_arcsec:g} arcsec)", Cone(ra, dec, radius_arcsec / 3600))
 
     def box(self, ra_min: float, ra_max: float, dec_min: float, dec_max: float) -> Catalog:
         """Rows between two meridians, eastward from `ra_min` to `ra_max` (over 0 where that is larger), and two parallels."""
+        ra_min, ra_max, dec_min, dec_max = _numbers("box", ra_min, ra_max, dec_min, dec_max)
         text = f"box({ra_min:g} to {ra_max:g}, {dec_min:g} to {dec_max:g})"
-        return self._with(text, Box(float(ra_min), float(ra_max), float(dec_min), float(dec_max)))
+        return self._with(text, Box(ra_min, ra_max, dec_min, dec_max))
 
     def polygon(self, vertices: Sequence[tuple[float, float]]) -> Catalog:
         """Rows inside a polygon of great circles through (ra, dec) pairs in degrees, convex or not."""
@@ -146,12 +147,14 @@ class Catalog:
         kind = self._source.schema.field(by).type
         if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
             raise CatalogError(f"top: column {by!r} is of type {kind}, expected one number per row")
-        if n < 0:
-            raise CatalogError(f"top: {n} rows asked for, expected none or more")
+        if n < 0 or n != int(n):
+            raise CatalogError(f"top: {n} rows asked for, expected a whole number, none or more")
         return self._with(f"top {n} by {by}", Top(int(n), by))
 
     def select(self, columns: Sequence[str]) -> Catalog:
         """The same rows with `columns` only, in this order."""
+        if isinstance(columns, str):
+            raise CatalogError(f"select: found the text {columns!r}, expected a list of columns, such as [{columns!r}]")
         self._check_columns(columns)
         if not columns or len(set(columns)) < len(columns):
             raise CatalogError(f"select: columns are {list(columns)!r}, expected at least one, none twice")
@@ -383,6 +386,13 @@ class Catalog:
     def hats_path(self) -> Path | None:
         """Folder of the HATS collection, where the rows come from one."""
         return self._source.hats_dir if isinstance(self._source, HatsSource) else None
+
+
+def _numbers(what: str, *values: float) -> tuple[float, ...]:
+    try:
+        return tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        raise CatalogError(f"{what}: found {values!r}, expected numbers") from None
 
 
 def open_catalog(path: str | Path) -> Catalog:
