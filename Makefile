@@ -8,17 +8,21 @@ TEST_PROCESSES ?= 2
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: demo test test-slow soak fuzz bench gpu-check lint lock clean
+.PHONY: demo test test-slow deploy-check soak fuzz bench gpu-check lint lock clean
 
 demo: $(STAMP)
 	$(BIN)/surveycnn run-flow demo
 
 # Two processes, each of which makes the shared fixtures for itself: more gain little.
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not gpu and not deploy" -n $(TEST_PROCESSES) --dist loadfile
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+# Real services on this machine: PostgreSQL, a Prefect server with a worker, Slurm; each skips with a reason where it is not installed.
+deploy-check: $(STAMP)
+	$(BIN)/python -m pytest -m deploy -rs
 
 # Random kills of workers, schedulers and drivers, and inputs that are broken on purpose: half an hour each.
 soak: $(STAMP)

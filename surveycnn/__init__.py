@@ -9,7 +9,7 @@ from typing import Any as _Any
 
 __version__ = "0.1.0"
 
-# A wheel holds flows/ and catalogs/ inside this package; a checkout keeps them beside it.
+# A wheel holds flows/, catalogs/ and deploy/ inside this package; a checkout keeps them beside it.
 _checkout = _Path(__file__).resolve().parent.parent
 if (_checkout / "pyproject.toml").is_file():
     __path__.append(str(_checkout))

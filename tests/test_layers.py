@@ -27,6 +27,8 @@ LAYERS = [
     ["surveycnn.catalogs"],
     ["surveycnn.run"],
     ["surveycnn.flows"],
+    ["surveycnn.deploy"],
+    ["surveycnn.deployment"],
     ["surveycnn.commands"],
     ["surveycnn.cli"],
     ["surveycnn.__main__"],
@@ -36,7 +38,12 @@ LAYERS = [
 def modules() -> dict[str, Path]:
     """Every module of the package, wherever the checkout keeps it."""
     found = {}
-    for folder, package in (("surveycnn", "surveycnn"), ("flows", "surveycnn.flows"), ("catalogs", "surveycnn.catalogs")):
+    for folder, package in (
+        ("surveycnn", "surveycnn"),
+        ("flows", "surveycnn.flows"),
+        ("catalogs", "surveycnn.catalogs"),
+        ("deploy", "surveycnn.deploy"),
+    ):
         for path in sorted((ROOT / folder).rglob("*.py")):
             parts = path.relative_to(ROOT / folder).with_suffix("").parts
             parts = parts[:-1] if parts[-1] == "__init__" else parts

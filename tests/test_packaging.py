@@ -30,7 +30,8 @@ def wheel(tmp_path_factory) -> Path:
 def in_tree() -> set[str]:
     """Files of the package as a wheel would name them."""
     found = set()
-    for folder, package in (("surveycnn", "surveycnn"), ("flows", "surveycnn/flows"), ("catalogs", "surveycnn/catalogs")):
+    places = {"surveycnn": "surveycnn"} | {name: f"surveycnn/{name}" for name in ("flows", "catalogs", "deploy")}
+    for folder, package in places.items():
         listed = subprocess.run(["git", "ls-files", folder], cwd=ROOT, capture_output=True, check=True, text=True).stdout
         found |= {f"{package}/{Path(name).relative_to(folder).as_posix()}" for name in listed.split()}
     return found
