@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_verify(commands)
     _add_models(commands)
     _add_photoz(commands)
+    _add_deploy(commands)
     return parser
 
 
@@ -168,6 +169,25 @@ def _add_models(commands: argparse._SubParsersAction) -> None:
     check = actions.add_parser("check", help="check a model package before it is trusted")
     check.add_argument("folder", metavar="DIR")
     check.set_defaults(run="models:check")
+
+
+def _add_deploy(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("deploy", help="deployments: check what they need here, submit a survey to one")
+    actions = command.add_subparsers(metavar="check | submit", required=True)
+    check = actions.add_parser("check", help="what this machine lacks for each target; every file of deploy/ checked offline")
+    check.add_argument("targets", metavar="TARGET", nargs="*", help="local, local-cuda, prefect, slurm, kubernetes; default all")
+    check.add_argument("--cluster", metavar="FILE", action="append", default=[], help="also check a cluster file of yours")
+    check.add_argument("--json", action="store_true", help="machine-readable")
+    check.set_defaults(run="deploy:check")
+    submit = actions.add_parser("submit", help="check a configuration and have a deployment of a Prefect server run it")
+    submit.add_argument("config", metavar="CONFIG", help="YAML file")
+    submit.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="replace a.b in CONFIG")
+    submit.add_argument("--deployment", metavar="FLOW/NAME", default="survey/survey", help="default survey/survey")
+    submit.add_argument("--wait", action="store_true", help="follow the run to its end, and exit with its code")
+    again = submit.add_mutually_exclusive_group()
+    again.add_argument("--fresh", action="store_true", help="start over instead of going on")
+    again.add_argument("--update", action="store_true", help="compute what depends on changed settings, models or images")
+    submit.set_defaults(run="deploy_submit:submit")
 
 
 def _add_photoz(commands: argparse._SubParsersAction) -> None:

@@ -1,0 +1,1 @@
+"""``surveycnn deploy submit``: a checked configuration, run by a deployment of a Prefect server."""
