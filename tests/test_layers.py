@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     ["surveycnn"],
     ["surveycnn.errors", "surveycnn.bands", "surveycnn.paths", "surveycnn.sections", "surveycnn.full_disk", "surveycnn.durable"],
+    ["surveycnn.deploy"],
     ["surveycnn.schema"],
     ["surveycnn.catalogs.columns", "surveycnn.catalogs.flags", "surveycnn.catalogs.tables"],
     ["surveycnn.tables"],
@@ -27,7 +28,6 @@ LAYERS = [
     ["surveycnn.catalogs"],
     ["surveycnn.run"],
     ["surveycnn.flows"],
-    ["surveycnn.deploy"],
     ["surveycnn.deployment"],
     ["surveycnn.commands"],
     ["surveycnn.cli"],
