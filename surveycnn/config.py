@@ -258,7 +258,9 @@ def _manifest_keys() -> Keys:
 
 
 def resolve_paths(config: SurveyConfig, folder: Path) -> SurveyConfig:
-    """Copy of `config` with absolute paths: inputs and model packages are relative to `folder`, outputs to the current one."""
+    """Copy of `config` with absolute paths: inputs, model packages and a cluster file that is there are relative to `folder`, outputs
+    to the current one.
+    """
 
     def absolute(path: str | None) -> str | None:
         return None if path is None else absolute_path(path, folder)
@@ -273,7 +275,10 @@ def resolve_paths(config: SurveyConfig, folder: Path) -> SurveyConfig:
     looks_like_path = re.compile(r"[/\\]|^\.")
     models = tuple(absolute(model) if looks_like_path.search(model) else model for model in config.models)
     detection = config.detection.model_copy(update={"catalog": absolute(config.detection.catalog)})
+    cluster_file = folder / config.cluster
+    cluster = str(cluster_file) if cluster_file.suffix in (".yaml", ".yml") and cluster_file.is_file() else config.cluster
     outputs = {
+        "cluster": cluster,
         "output": str(config.output_path.expanduser().absolute()),
         "work_dir": str(config.work_path.expanduser().absolute()),
     }

@@ -20,7 +20,7 @@ from surveycnn.errors import ConfigError
 from surveycnn.models.card import Card
 from surveycnn.models.package import find_card, shipped_models
 from surveycnn.run.checks import check_engine, check_halo, check_output
-from surveycnn.run.cluster import check_cluster
+from surveycnn.run.cluster_files import check_cluster
 from surveycnn.run.inputs import MosaicInputs, inspect_mosaic
 from surveycnn.run.memory import MemoryEstimate, estimate_memory
 from surveycnn.run.store import WorkStore

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
-import yaml
 
-from surveycnn.errors import ClusterError, ConfigError
-from surveycnn.run.cluster import check_cluster, describe_cluster, open_cluster
+from surveycnn.errors import ClusterError
+from surveycnn.run.cluster import open_cluster
 from surveycnn.run.execute import Task, execute
 
 
@@ -42,37 +40,6 @@ def test_open_cluster__without_a_scheduler_is_a_clear_message(monkeypatch):
     monkeypatch.setattr("surveycnn.run.cluster.CONNECT_TIMEOUT", "1s")
     with pytest.raises(ClusterError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:9'.*start it or correct `cluster`"):
         squares("tcp://127.0.0.1:9")
-
-
-@pytest.mark.parametrize(
-    ("tree", "message"),
-    [
-        ({"cluster_class": "nowhere.Cluster"}, r"cannot import 'nowhere.Cluster'.*install its package"),
-        ({"cluster_class": "pathlib.Path"}, r"'pathlib.Path' is not a Dask cluster class"),
-        ({"cluster_clas": "distributed.LocalCluster"}, r"unknown key 'cluster_clas': did you mean 'cluster_class'"),
-    ],
-)
-def test_check_cluster__says_what_is_wrong_with_a_file(tmp_path, tree, message):
-    path = tmp_path / "cluster.yaml"
-    path.write_text(yaml.safe_dump(tree))
-    with pytest.raises((ClusterError, ConfigError), match=message):
-        check_cluster(str(path))
-
-
-def test_check_cluster__lists_what_there_is():
-    with pytest.raises(ClusterError, match=r"the files in deploy/clusters are local-small, slurm-cuda"):
-        check_cluster("slurm")
-
-
-def test_describe_cluster__knows_the_shape_of_a_local_one():
-    described = describe_cluster("local")
-    assert described["workers"] * described["threads_per_worker"] <= len(os.sched_getaffinity(0))
-    assert described["memory_limit_bytes"] > 0
-
-
-def test_deploy_clusters__are_all_readable():
-    for path in (Path(__file__).parents[3] / "deploy" / "clusters").glob("*.yaml"):
-        assert set(yaml.safe_load(path.read_text())) <= {"cluster_class", "cluster_kwargs", "n_jobs", "adapt_kwargs"}
 
 
 def test_local_cuda__starts_a_worker_per_gpu_with_its_own_device_first(monkeypatch):

@@ -134,7 +134,7 @@ def test_check_memory__says_needed_allowed_and_what_to_do(sky):
         ("models=[lens, nonesuch]", r"no model 'nonesuch': shipped models are lens, merger, morphology, photoz"),
         ("engine.kind=torch", r"key 'engine.kind': 'torch' is not installed"),
         ("output=/proc/nope/run", r"/proc"),
-        ("cluster=slurm-nowhere", r"cluster 'slurm-nowhere' is none of local"),
+        ("cluster=slurm-nowhere", r"cluster 'slurm-nowhere' is none of serial, threads"),
     ],
 )
 def test_survey__refuses_with_one_message(copy, capsys, monkeypatch, override, message):
