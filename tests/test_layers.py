@@ -26,6 +26,7 @@ LAYERS = [
     ["surveycnn.evaluation"],
     ["surveycnn.challenge"],
     ["surveycnn.catalogs"],
+    ["surveycnn.report"],
     ["surveycnn.run"],
     ["surveycnn.flows"],
     ["surveycnn.deployment"],

@@ -1,0 +1,1 @@
+"""The page that shows a catalog: report.html, one file without a network."""
