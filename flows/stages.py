@@ -15,12 +15,13 @@ from prefect import flow, task
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
-from prefect.states import Failed
+from prefect.states import Cancelled, Crashed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from surveycnn.config import SurveyConfig
 from surveycnn.errors import UserError
-from surveycnn.flows.server import end_server_with_process
+from surveycnn.flows.interrupts import INTERRUPTED, StoppableProgress, Terminated, closing_at_signals, end_at_once, stop_event
+from surveycnn.flows.server import end_server_with_process, has_lost_server
 from surveycnn.run.plan import MosaicPlan
 from surveycnn.run.progress import Progress, open_progress
 from surveycnn.run.session import Session, open_session
@@ -68,21 +69,34 @@ def _may_be_retried(task: Any, run: Any, state: Any) -> bool:
 
 
 def in_session(config: SurveyConfig, fresh: bool, update: bool, function: Callable[[Session], Any]) -> Any:
-    """Result of `function` on a run of `config`, or the state of a flow that the user's input has stopped."""
+    """Result of `function` on a run of `config`, or the state of a flow that a mistake of its user or a signal has stopped."""
     end_server_with_process()
+    stopped = stop_event()
     try:
         with (
             open_progress() as shown,
-            open_session(config, fresh=fresh, update=update, progress=ArtifactProgress(shown)) as session,
+            open_session(
+                config, fresh=fresh, update=update, progress=StoppableProgress(ArtifactProgress(shown), stopped)
+            ) as session,
+            closing_at_signals(stopped),
         ):
             return function(session)
-    except UserError as error:
-        return failed(error)
+    except (UserError, KeyboardInterrupt) as error:
+        return ended_by(error)
 
 
-def failed(error: UserError) -> Any:
-    """State of a flow that the user's input has stopped: the message without a traceback."""
-    return Failed(message=str(error), data=error)
+def ended_by(error: UserError | KeyboardInterrupt) -> Any:
+    """State of a flow that the user's input, Ctrl-C or SIGTERM has stopped: the message without a traceback.
+
+    Ctrl-C is the user's will, so the run is Cancelled. SIGTERM may be a batch system's, so the run has Crashed, as Prefect has it
+    too: an automation may start it again.
+    """
+    if isinstance(error, UserError):
+        return Failed(message=str(error), data=error)
+    if has_lost_server():
+        end_at_once()  # Prefect would try for long to tell it
+    # Without the exception: Prefect would raise it in its event loop, which a KeyboardInterrupt breaks.
+    return (Crashed if isinstance(error, Terminated) else Cancelled)(message=INTERRUPTED)
 
 
 def stage_table(stage: str, rows: list[dict[str, Any]]) -> None:

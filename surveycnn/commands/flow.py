@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import logging
-import os
-import signal
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from surveycnn.config import SurveyConfig, load_config
 from surveycnn.errors import ConfigError, printable
+from surveycnn.flows.interrupts import StoppableProgress, interruptible, raising_interrupts, stop_event
 from surveycnn.run.process import tune_process
 from surveycnn.sections import Strict, apply_overrides, read_yaml, validate_section
-
-INTERRUPT_SECONDS = 8.0
-"""Time that a flow has to close its cluster after Ctrl-C."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     config = flow_config(arguments.name, arguments.config, arguments.overrides)
     tune_process()  # this process may be the one that runs the tiles
     ways = {"fresh": arguments.fresh} | ({"update": True} if arguments.update else {})
-    result = (_run_plain if arguments.no_prefect else _run_engine)(entry, config, ways)
+    with interruptible():
+        result = (_run_plain if arguments.no_prefect else _run_engine)(entry, config, ways)
     print(printable(result.summary() if hasattr(result, "summary") else _summary(result)))
     return 0 if getattr(result, "is_complete", True) else 3
 
@@ -99,45 +91,20 @@ def _run_plain(entry: FlowEntry, config: Strict, ways: dict[str, bool]) -> Any:
     from surveycnn.run.progress import open_progress
 
     with open_progress() as progress:
-        return _load(entry.plain)(config, **ways, progress=progress)
+        return _load(entry.plain)(config, **ways, progress=StoppableProgress(progress, stop_event()))
 
 
 def _run_engine(entry: FlowEntry, config: Strict, ways: dict[str, bool]) -> Any:
+    from surveycnn.flows.server import guard_server
+
     if isinstance(config, SurveyConfig):
         # What can be refused is refused before the engine takes seconds to start, and outside its logs.
         from surveycnn.run.plan import check_run
 
         check_run(config)
-    with _bounded_interrupt():
+    guard_server()
+    with raising_interrupts():
         return _load(entry.engine)(config, **ways)
-
-
-@contextmanager
-def _bounded_interrupt() -> Iterator[None]:
-    """Let Ctrl-C end the process within seconds, also where Prefect waits for its server, which Ctrl-C has ended too.
-
-    Nothing is lost by that: what is finished is in files of its own.
-    """
-
-    def end() -> None:
-        print("surveycnn: interrupted; the same command goes on from here", file=sys.stderr, flush=True)
-        os._exit(130)
-
-    def interrupt(number: int, frame: Any) -> None:
-        logging.disable(logging.CRITICAL)  # libraries that report how they are cut off
-        timer = threading.Timer(INTERRUPT_SECONDS, end)
-        timer.daemon = True
-        timer.start()
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _load(path: str) -> Any:
