@@ -27,6 +27,7 @@ from surveycnn.catalogs.selection.steps import Step, Top, columns_of
 from surveycnn.catalogs.source import COVERAGE, PROVENANCE, HatsSource, Source, open_source, sky_of
 from surveycnn.catalogs.tables import arrow_to_astropy, arrow_to_dataset, arrow_to_numpy, field_attrs
 from surveycnn.errors import CatalogError
+from surveycnn.paths import is_url
 
 if TYPE_CHECKING:
     import lsdb
@@ -401,8 +402,12 @@ def open_catalog(path: str | Path) -> Catalog:
     Raises
     ------
     CatalogError
-        Where the folder holds no catalog.
+        Where the folder holds no catalog, or is a URL.
     """
+    if is_url(str(path)):
+        raise CatalogError(
+            f"catalog {str(path)!r} is a URL: copy its folder here, or open it there by lsdb.open_catalog({f'{path}/hats'!r})"
+        )
     folder = Path(path)
     return Catalog(read_settled(folder, lambda: open_source(folder)), folder.resolve().name, folder)
 

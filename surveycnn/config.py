@@ -22,7 +22,7 @@ from pydantic import (
 
 from surveycnn.mosaic_lists import Keys, expand_mosaics
 from surveycnn.mosaic_patterns import IMAGE_PATHS, absolute_path
-from surveycnn.paths import check_no_password
+from surveycnn.paths import check_is_folder, check_no_password
 from surveycnn.sections import Strict, apply_overrides, read_yaml, validate_section
 
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
@@ -203,6 +203,8 @@ class SurveyConfig(Strict):
     cluster: str = "local"
     limits: LimitsConfig = LimitsConfig()
     formats: tuple[Literal["hats", "zarr", "fits"], ...] = Field(default=("hats", "zarr", "fits"), min_length=1)
+
+    _folders = field_validator("output", "work_dir")(check_is_folder)
 
     @field_validator("mosaics", mode="before", json_schema_input_type=str | tuple[MosaicConfig, ...])
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from surveycnn.errors import PASSWORD
+from surveycnn.errors import PASSWORD, without_secrets
 
 _BRACKETS = re.compile(r"^(?P<file>.+)\[(?P<hdu>[^\[\]]+)\]$")
 
@@ -29,6 +29,16 @@ def is_url(path: str) -> bool:
     (True, False)
     """
     return re.match(r"[a-z][a-z0-9+.-]*://", path) is not None
+
+
+def check_is_folder(path: str) -> str:
+    """`path`; a ValueError where it is a URL: files of results are renamed when they are complete, which buckets cannot."""
+    if is_url(path):
+        raise ValueError(
+            f"{without_secrets(path)!r} is a URL, but results go to a file system that all workers share: give a folder, and copy "
+            "the catalog to the bucket when it is complete"
+        )
+    return path
 
 
 def check_no_password(path: str | None) -> str | None:

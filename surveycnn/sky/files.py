@@ -8,6 +8,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import hashlib
+import io
 import os
 import shutil
 import tempfile
@@ -21,10 +22,13 @@ import fsspec
 
 from surveycnn.errors import InputError
 from surveycnn.full_disk import writing_into
+from surveycnn.sky.protocols import protocol_of
 
 _DECOMPRESSORS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
 _BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
 _BLOCK = 1 << 22
+_HEADER_BLOCK = 1 << 16
+"""Bytes that are asked of a remote file at once while headers are read: the 50 MB of s3fs would often be the whole file."""
 RESERVE_BYTES = 1 << 30
 """Space that copies of input files leave on the disk."""
 
@@ -41,22 +45,31 @@ def _as_input_error(file: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except FileNotFoundError:
-        where = " or cannot be reached" if is_remote(file) else ""
-        raise InputError(f"file {file!r} does not exist{where}: correct the path in the configuration") from None
-    except (ImportError, ValueError) as error:  # fsspec: a package is missing, or nobody knows the protocol
-        if not is_remote(file):
+    except Exception as error:
+        message = _remote_fault(file, error) if is_remote(file) else _local_fault(error)
+        if message is None:
             raise
-        advice = "install what its protocol needs, or copy the file"
-        raise InputError(f"file {file!r} cannot be opened ({error}): {advice}") from error
-    except PermissionError as error:
-        raise InputError(f"file {file!r} may not be read ({error.strerror}): correct its permissions") from None
-    except (*_BROKEN, OSError) as error:
-        raise InputError(f"file {file!r} is damaged or cut short ({error}): fetch it again") from error
-    except Exception as error:  # each protocol's library has errors of its own: refused, timed out, ...
-        if not is_remote(file):
-            raise
-        raise InputError(f"file {file!r} cannot be fetched ({error}): check the address and the permissions") from error
+        raise InputError(f"file {file!r} {message}") from error
+
+
+def _local_fault(error: Exception) -> str | None:
+    if isinstance(error, FileNotFoundError):
+        return "does not exist: correct the path in the configuration"
+    if isinstance(error, PermissionError):
+        return f"may not be read ({error.strerror}): correct its permissions"
+    return f"is damaged or cut short ({error}): fetch it again" if isinstance(error, (*_BROKEN, OSError)) else None
+
+
+def _remote_fault(url: str, error: Exception) -> str:
+    """Each protocol's library has errors of its own: refused, denied, timed out, ..."""
+    if isinstance(error, FileNotFoundError):
+        which = " (there is no such bucket)" if "bucket" in str(error) else ""
+        return f"does not exist or cannot be reached{which}: correct the path in the configuration"
+    if isinstance(error, ImportError | ValueError):  # fsspec: a package is missing, or nobody knows the protocol
+        return f"cannot be opened ({error}): install {protocol_of(url).package}, or copy the file"
+    if isinstance(error, _BROKEN):
+        return f"is damaged or cut short ({error}): fetch it again"
+    return f"cannot be fetched ({error}): {protocol_of(url).keys}"
 
 
 @contextmanager
@@ -94,11 +107,18 @@ def file_sha256(file: str) -> str:
     return digest.hexdigest()
 
 
+class FetchedFile(io.BufferedReader):
+    """Nameless temporary copy of a file, uncompressed, open for reading."""
+
+    sha256: str
+    """Digest of the stored bytes, as :func:`file_sha256` gives it, taken while they were fetched."""
+
+
 def local_bytes(file: str) -> IO[bytes]:
     """Uncompressed bytes of `file` as a seekable local file.
 
-    A plain local file is opened where it is; a remote or a compressed one is first copied, block by block, into a nameless
-    temporary file, so that windows of it can be read at once and memory stays flat.
+    A plain local file is opened where it is; a remote or a compressed one is first copied, block by block, into a temporary file
+    (:class:`FetchedFile`), so that windows of it can be read at once, memory stays flat, and it is fetched once.
 
     Raises
     ------
@@ -130,7 +150,7 @@ def header_bytes(file: str) -> IO[bytes]:
         return local_bytes(file)
     decompress = _DECOMPRESSORS.get(Path(file).suffix.lower())
     with _as_input_error(file):
-        stored: IO[bytes] = fsspec.open(file, "rb").open()
+        stored: IO[bytes] = _open_stored(file, None if decompress else _HEADER_BLOCK)
         if not stored.seekable():  # a web server that gives whole files only
             stored.close()
             return _copy_of(file, decompress)
@@ -138,6 +158,13 @@ def header_bytes(file: str) -> IO[bytes]:
         stream.read(1)
         stream.seek(0)
         return stream
+
+
+def _open_stored(file: str, block_size: int | None) -> IO[bytes]:
+    """A file that asks a remote store for `block_size` bytes at a time; None is the choice of the protocol's library."""
+    fs, path = fsspec.core.url_to_fs(file)
+    stream: IO[bytes] = fs.open(path, "rb", block_size=block_size)
+    return stream
 
 
 def remote_size(url: str) -> int:
@@ -158,14 +185,34 @@ def _copy(file: str, source: IO[bytes], target: IO[bytes], folder: Path) -> None
         target.write(block)
 
 
-def _copy_of(file: str, decompress: Callable[..., Any] | None) -> IO[bytes]:
+class _Hashed:
+    """A stream whose bytes are hashed as they are read."""
+
+    def __init__(self, stream: IO[bytes]):
+        self._stream, self._digest = stream, hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        block = self._stream.read(size)
+        self._digest.update(block)
+        return block
+
+    def sha256(self) -> str:
+        """Digest of all bytes; a decompressor may have left some at the end."""
+        while self.read(_BLOCK):
+            pass
+        return self._digest.hexdigest()
+
+
+def _copy_of(file: str, decompress: Callable[..., Any] | None) -> FetchedFile:
     """Nameless temporary copy of `file`, open for reading only (astropy refuses a handle that could also write)."""
     with tempfile.NamedTemporaryFile(prefix="surveycnn-", delete=False) as target:
-        copy = open(target.name, "rb")
+        copy = FetchedFile(io.FileIO(target.name))
         os.unlink(target.name)  # before anything is in it: a process that is killed leaves nothing
         try:
             with writing_into(tempfile.gettempdir()), _byte_stream(file) as stream:
-                _copy(file, decompress(stream) if decompress else stream, target, Path(target.name).parent)
+                stored: Any = _Hashed(stream)
+                _copy(file, decompress(stored) if decompress else stored, target, Path(target.name).parent)
+                copy.sha256 = stored.sha256()
         except BaseException:
             copy.close()
             raise

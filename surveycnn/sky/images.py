@@ -18,7 +18,7 @@ from astropy.utils.exceptions import AstropyWarning
 
 from surveycnn.errors import InputError
 from surveycnn.paths import split_path
-from surveycnn.sky.files import file_sha256, header_bytes, is_plain, local_bytes
+from surveycnn.sky.files import FetchedFile, file_sha256, header_bytes, is_plain, local_bytes
 from surveycnn.sky.hdus import check_headers
 
 _decompression = threading.Lock()
@@ -82,8 +82,8 @@ class FitsImage:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the file as it is stored; reads it once more, from the page cache if it was just read."""
-        return file_sha256(split_path(self.path)[0])
+        """SHA-256 of the file as it is stored; reads it once more, unless that was done while it was fetched."""
+        return self._stream.sha256 if isinstance(self._stream, FetchedFile) else file_sha256(split_path(self.path)[0])
 
     def close(self) -> None:
         self._hdus.close()

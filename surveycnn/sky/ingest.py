@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from surveycnn.paths import split_path
 from surveycnn.sky.background import MeshBuilder
 from surveycnn.sky.chunks import ChunkStore
 from surveycnn.sky.core_rows import CoreRow
-from surveycnn.sky.files import file_sha256, file_stamp
+from surveycnn.sky.files import file_stamp
 from surveycnn.sky.regrid import Grid, regrid
 from surveycnn.sky.shards import write_shard
 from surveycnn.sky.strips import Strip, noise_kind, open_maps, read_strips, saturation_level
@@ -69,9 +70,8 @@ def ingest_band(
         raise InputError(f"chunk store {store_path!r} has shards of {store.core_px} px, expected {core_px}: run it with --fresh")
     store.remove_record(store.bands[band_index])
     with open_maps(image) as maps, ThreadPoolExecutor(1) as hashing:  # hashlib lets go of the GIL
-        files = {name: split_path(found.path)[0] for name, found in maps.items()}
-        stamps = {file: file_stamp(file) for file in files.values()}
-        digests = {name: hashing.submit(file_sha256, file) for name, file in files.items()}
+        stamps = {file: file_stamp(file) for file in (split_path(found.path)[0] for found in maps.values())}
+        digests = {name: hashing.submit(attrgetter("sha256"), found) for name, found in maps.items()}
         opened = maps["image"]
         scale = pixel_scale_arcsec(wcs_from_text(grid.wcs_header), grid.ny, grid.nx) if grid else store.pixel_scale
         zeropoint = zeropoint_of(opened.photometry, image.zeropoint, path=image.path, pixel_scale=scale)
