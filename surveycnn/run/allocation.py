@@ -90,6 +90,9 @@ class SlurmAllocation(SpecCluster):
         Outside of an allocation, or where its nodes have too little for a worker.
     """
 
+    keeps_workers = True
+    """Steps that end are started again by this class itself."""
+
     def __init__(
         self,
         *,
@@ -133,7 +136,7 @@ class SlurmAllocation(SpecCluster):
 
 
 def _spec(node: Node, shape: Shape, options: dict[str, Any]) -> dict[str, Any]:
-    """What SpecCluster has to know of a node. No worker has the name of its node alone, so that it leaves replacing to the step."""
+    """What SpecCluster has to know of a node. No worker has the name of its node alone, so it leaves replacing to the step."""
     group = [f"-{number}" for number in range(shape.n_workers)]
     return {"cls": NodeStep, "options": options | {"node": node, "shape": shape}, "group": group}
 
