@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -124,8 +125,11 @@ def test_survey__quarantines_a_poison_tile_alone_and_publishes_the_others(
     assert "done 8, todo 0, failed 0, quarantined 1" in printed
     assert f"quarantined: tile {poison} of mosaic m1: {reason}" in printed
     assert main(["status", str(tmp_path / "work"), "--json"]) == 0
-    problem = {"mosaic": "m1", "tile": poison, "state": "quarantined", "reason": reason}
-    assert json.loads(capsys.readouterr().out)["problems"] == [problem]
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    worker, log = problem.pop("worker"), problem.pop("log")
+    assert problem == {"mosaic": "m1", "tile": poison, "state": "quarantined", "reason": reason}
+    assert (worker["host"], worker["address"][:16]) == (os.uname().nodename, "tcp://127.0.0.1:")
+    assert Path(log).read_text().startswith(f"# worker address={worker['address']} host={worker['host']} pid={worker['pid']}")
     rows = Table.read(tmp_path / "catalog.fits")
     assert len(rows) > 5
     assert not ((rows["x"] > 128) & (rows["y"] > 128)).any()
@@ -158,8 +162,8 @@ def test_survey__quarantines_one_poison_tile_of_a_hundred(tmp_path, monkeypatch)
 def test_survey__quarantines_a_tile_that_hangs(nine_tiles, tmp_path, monkeypatch):
     inject(monkeypatch, hang, "r0002_c0000", models=False)
     result = run_survey(load_config(nine_tiles, overrides(tmp_path, "local", "limits.tile_seconds=5")))
-    problem = {"mosaic": "m1", "tile": "r0002_c0000", "state": "quarantined", "reason": "no end within 5 s"}
-    assert result.status.problems == [problem]
+    (problem,) = result.status.problems
+    assert (problem["tile"], problem["state"], problem["reason"]) == ("r0002_c0000", "quarantined", "no end within 5 s")
     assert result.status.tiles["done"] == 8
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from surveycnn.run.plan import MosaicPlan, Plan
 from surveycnn.run.worker import read_engine_note
+from surveycnn.run.workers import Span, WorkerLedger, merged
 from surveycnn.sky.tiling import Tile
 
 START_UP = "start_up"
@@ -30,17 +31,15 @@ class Accounting:
     """Counts of one session; what an earlier session has done is not in it. Safe to use from several threads."""
 
     def __init__(self) -> None:
-        self.n_workers = 1
-        """Worker processes, each with a device of its own."""
-        self.n_threads = 1
-        """Of a worker."""
+        self.workers = WorkerLedger()
+        """Who was there when: worker processes, each with a device of its own. That of the cluster, once there is one."""
         self.steps: Counter[str] = Counter()
         """Seconds by step, added over tiles and threads."""
         self.n_tiles = 0
         self.bytes_ingested = 0
         self._window_bytes = 0
         self._n_sources: Counter[str] = Counter()
-        self._intervals: dict[str, list[tuple[float, float]]] = {}
+        self._intervals: dict[str, list[Span]] = {}
         self._lock = threading.Lock()
 
     @contextmanager
@@ -70,40 +69,50 @@ class Accounting:
 
     def seconds(self, *stages: str) -> float:
         """Wall-clock seconds in which any of `stages` was at work, without those in which the cluster started."""
-        wanted = [span for stage in stages for span in self._intervals.get(stage, [])]
-        start_up = self._intervals.get(START_UP, [])
+        wanted, start_up = self.spans(*stages), self.spans(START_UP)
         return _covered(wanted + start_up) - _covered(start_up) if START_UP not in stages else _covered(wanted)
 
+    def spans(self, *stages: str) -> list[Span]:
+        """From when to when any of `stages` was at work."""
+        with self._lock:
+            return [span for stage in stages for span in self._intervals.get(stage, [])]
+
     def bare_forward_seconds(self, plan: Plan, rates: Mapping[str, float]) -> float | None:
-        """Seconds of the forward passes alone on all workers, from stamps per second by model; None where one is not known."""
+        """Seconds of the forward passes alone on the workers that were there during infer, on average, from stamps per second.
+
+        None where the rate of a model is not known, or no worker was there.
+        """
         total = 0.0
         for mosaic in plan.mosaics:
             for model in mosaic.models:
                 if model.reference not in rates:
                     return None
                 total += self._n_sources[mosaic.id] / rates[model.reference]
-        return total / self.n_workers
+        n_workers, _ = self.workers.on_average(self.spans("infer"))
+        return total / n_workers if n_workers else None
 
     def report(self, plan: Plan, engine_path: Path) -> dict[str, Any]:
         """Plain values for ``performance`` in provenance.json; None where something is not known.
 
         ``slowdown`` is the wall-clock of the stage infer over the bare forward passes, ``device_busy`` the share of it that a
-        worker's device is in them on average, or each of its threads where every thread computes for itself. Bytes of windows are
+        worker's device is in them on average, or each of its threads where every thread computes for itself. ``workers`` is the
+        record of :class:`surveycnn.run.workers.WorkerLedger` over all stages. Bytes of windows are
         those of their float32 images, per thread that reads.
         """
         seconds = {stage: self.seconds(stage) for stage in (START_UP, *STAGES)} | {"total": self.seconds(*STAGES)}
         note = read_engine_note(engine_path)
         n_sources = self._n_sources.total()
         bare = self.bare_forward_seconds(plan, note.bare) if note else None
-        n_devices = self.n_workers * (self.n_threads if note and note.kind in SHARED_ENGINES else 1)
-        forward = self.steps["forward"] / n_devices if "forward" in self.steps else None
+        n_workers, n_threads = self.workers.on_average(self.spans("infer"))
+        n_devices = n_threads if note and note.kind in SHARED_ENGINES else n_workers
+        forward = self.steps["forward"] / n_devices if "forward" in self.steps and n_devices else None
         if bare is not None and forward is not None:
             bare = min(bare, forward)  # rates are taken beside the first tiles, and may be too low
         return {
             "tiles": self.n_tiles,
             "tiles_of_run": plan.n_tiles,
             "sources": n_sources,
-            "workers": self.n_workers,
+            "workers": self.workers.record(self.spans(*STAGES)),
             "engine": note.description if note else None,
             "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
             "step_seconds": {step: round(value, 3) for step, value in sorted(self.steps.items())},
@@ -122,8 +131,9 @@ def performance_line(report: Mapping[str, Any]) -> str:
     """One line for people about what a session has done.
 
     >>> performance_line({"tiles": 2, "tiles_of_run": 4, "sources": 300, "seconds": {"total": 2.0}, "device_busy": 0.84,
-    ...     "sources_per_s": {"end_to_end": 150.0}, "slowdown": None})
-    '300 sources of 2 of 4 tiles in 2.0 s: 150/s; forward passes 84 % of infer'
+    ...     "sources_per_s": {"end_to_end": 150.0}, "slowdown": None,
+    ...     "workers": {"efficiency": 0.7, "most_at_once": 16, "lost": 1}})
+    '300 sources of 2 of 4 tiles in 2.0 s: 150/s; forward passes 84 % of infer; 16 workers, 1 lost, busy 70 % of the time'
     """
     some = f" of {report['tiles']} of {report['tiles_of_run']} tiles" if report["tiles"] < report["tiles_of_run"] else ""
     parts = [f"{report['sources']} sources{some} in {report['seconds']['total']:.1f} s"]
@@ -133,6 +143,10 @@ def performance_line(report: Mapping[str, Any]) -> str:
         parts.append(f"forward passes {100 * report['device_busy']:.0f} % of infer")
     if report["slowdown"] is not None:
         parts.append(f"{report['slowdown']:.2f} x the bare forward passes")
+    workers = report["workers"]
+    if isinstance(workers, dict) and workers["efficiency"] is not None:  # an earlier version wrote a number
+        n, lost = workers["most_at_once"], f", {workers['lost']} lost" if workers["lost"] else ""
+        parts.append(f"{n} worker{'s' * (n > 1)}{lost}, busy {100 * workers['efficiency']:.0f} % of the time")
     return "; ".join(parts)
 
 
@@ -142,11 +156,7 @@ def _covered(intervals: list[tuple[float, float]]) -> float:
     >>> _covered([(0, 2), (1, 3), (5, 6)])
     4.0
     """
-    total, reached = 0.0, float("-inf")
-    for start, stop in sorted(intervals):
-        total += max(0.0, stop - max(start, reached))
-        reached = max(reached, stop)
-    return total
+    return float(sum(stop - start for start, stop in merged(intervals)))
 
 
 def _ratio(value: float | None, by: float | None) -> float | None:

@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Thread
 from typing import Any
 
@@ -44,6 +44,8 @@ class BatchResult:
     seconds: float
     stuck_worker: str = ""
     """Address of the worker that the last of these tasks still keeps busy; it has to be ended."""
+    worker: dict[str, Any] = field(default_factory=dict)
+    """The worker process, where it is one of Dask and a task did not go well."""
 
 
 def call_batch(tasks: tuple[Task, ...], limit: float | None = None, seconds: float = BATCH_SECONDS) -> BatchResult:
@@ -62,9 +64,10 @@ def call_batch(tasks: tuple[Task, ...], limit: float | None = None, seconds: flo
     calls = _Calls(tasks, seconds)
     if limit is None:
         calls.make()
-        return BatchResult(calls.ends, calls.seconds_taken)
+        return BatchResult(calls.ends, calls.seconds_taken, worker=_worker_of(calls.ends))
     stuck = calls.make_within(limit)
-    return BatchResult(list(calls.ends), calls.seconds_taken, _worker_address() if stuck else "")
+    ends = list(calls.ends)
+    return BatchResult(ends, calls.seconds_taken, _worker_address() if stuck else "", _worker_of(ends))
 
 
 class _Calls:
@@ -114,8 +117,19 @@ class _Calls:
             self._error = error
 
 
+def _worker_of(ends: list[End]) -> dict[str, Any]:
+    """What is known of this worker process, where one of `ends` calls for it."""
+    if all(end[0] == "done" for end in ends) or not (address := _worker_address()):
+        return {}
+    from surveycnn.run.worker_logs import worker_record
+
+    return worker_record(address)
+
+
 def _worker_address() -> str:
     """Address of the Dask worker whose thread this is; empty in another process."""
+    if "distributed" not in sys.modules:
+        return ""
     from distributed import get_worker
 
     try:

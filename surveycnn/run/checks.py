@@ -17,6 +17,7 @@ from surveycnn.sources.photometry import measuring_reach_px
 
 if TYPE_CHECKING:
     from surveycnn.run.plan import Plan
+    from surveycnn.run.workers import Presence
 
 
 USABLE_MEMORY = 0.8
@@ -64,6 +65,17 @@ def check_memory(plan: Plan, limit_bytes: int | None, n_threads: int) -> None:
             f"{USABLE_MEMORY:.0%} of {limit_bytes / 2**30:.1f} GiB: lower tiling.core_px (now {plan.config.tiling.core_px}) "
             "or give workers more memory"
         )
+
+
+def small_worker(plan: Plan, worker: Presence) -> str:
+    """One line where a worker that joins a run has less memory than its tiles need, else nothing: other workers do not suffer."""
+    needed = plan.memory.per_worker(worker.n_threads)
+    if not worker.memory_limit or needed <= USABLE_MEMORY * worker.memory_limit:
+        return ""
+    return (
+        f"worker {worker.address} joined with {worker.memory_limit / 2**30:.1f} GiB of memory, its {worker.n_threads} threads "
+        f"need about {needed / USABLE_MEMORY / 2**30:.1f} GiB: tiles may end it"
+    )
 
 
 def check_output(config: SurveyConfig) -> None:

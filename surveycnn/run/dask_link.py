@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Thread
 from typing import Any
 
 from surveycnn.errors import ClusterError
@@ -43,6 +44,7 @@ class DaskLink(Executor):
         self._client, self._word, self._patience = client, word, patience
         self._executor = client.get_executor(pure=False)
         self._without_workers_since: float | None = None
+        self._failure = ""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
         from distributed.protocol.pickle import dumps
@@ -54,6 +56,28 @@ class DaskLink(Executor):
             self.check()  # a client that has lost its scheduler refuses in several ways
             raise
 
+    def fail(self, reason: str) -> None:
+        """End all that was handed out: whoever waits for it finds `reason` in a ClusterError; any thread may call it."""
+        self._failure = reason
+        # in another thread: Dask would wait here for its own one, which may be this
+        Thread(target=self._executor.shutdown, args=(False,), name="surveycnn-cancel", daemon=True).start()
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether a worker is there.
+
+        Raises
+        ------
+        ClusterError
+            Where the run was given up, or the scheduler does not answer.
+        """
+        self._check_failure()
+        return bool(self.workers())
+
+    def _check_failure(self) -> None:
+        if self._failure:
+            raise ClusterError(f"cluster {self._word!r}: {self._failure}; the same command goes on from here")
+
     def end_worker(self, address: str) -> None:
         """Kill a worker process: a thread that hangs cannot be ended otherwise. Its nanny starts another one.
 
@@ -61,7 +85,7 @@ class DaskLink(Executor):
         """
         self._client.run(_kill_this_process, workers=[address], wait=False, on_error="ignore")
         until = time.monotonic() + END_SECONDS
-        while address in self._workers() and time.monotonic() < until:
+        while address in self.workers() and time.monotonic() < until:
             time.sleep(0.05)
 
     def check(self) -> None:
@@ -72,7 +96,8 @@ class DaskLink(Executor):
         ClusterError
             Where the scheduler does not answer, or there has been no worker for too long.
         """
-        if self._workers():
+        self._check_failure()
+        if self.workers():
             self._without_workers_since = None
             return
         now = time.monotonic()
@@ -83,7 +108,8 @@ class DaskLink(Executor):
                 f"cluster {self._word!r} has lost all its workers: look at their logs; the same command goes on from here"
             )
 
-    def _workers(self) -> dict[str, Any]:
+    def workers(self) -> dict[str, Any]:
+        """What the scheduler knows of each worker, by address."""
         while self._client.status == "connecting":  # Dask gives up after the timeout of the client
             time.sleep(0.1)
         try:

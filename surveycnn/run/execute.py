@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -41,6 +41,8 @@ class Outcome:
     """Traceback."""
     hangs: bool = False
     """Whether it is lost because it took too long."""
+    worker: dict[str, Any] = field(default_factory=dict)
+    """Address of the worker where it did not go well, and what else is known of it; empty where it is none of Dask."""
 
 
 class SerialExecutor(Executor):
@@ -59,18 +61,20 @@ def execute(
     executor: Executor,
     tasks: Iterable[Task],
     *,
-    window: int,
+    window: int | Callable[[], int],
     n_tasks: int | None = None,
     check: Callable[[], None] = lambda: None,
     limit: float | None = None,
     end_worker: Callable[[str], None] | None = None,
+    spent: Callable[[float], None] = lambda seconds: None,
 ) -> Iterator[Outcome]:
     """Outcomes of `tasks`, in the order in which they end.
 
     Parameters
     ----------
     window
-        Batches in flight at once: bounds the memory of the driver and the scheduler, however many tasks there are.
+        Batches in flight at once, or a function that says so anew, as workers come and go: bounds the memory of the driver and
+        the scheduler, however many tasks there are.
     n_tasks
         Number of `tasks` where it is known: near the end, batches leave something for every worker then.
     check
@@ -79,6 +83,8 @@ def execute(
         Seconds that a task may take before it is taken to hang, where there is an `end_worker`.
     end_worker
         Ends the worker process of an address, in which a task hangs. In this process nothing can end a task.
+    spent
+        Called with the seconds of each batch that has ended; 0 where its worker has taken them with it.
 
     Raises
     ------
@@ -94,12 +100,13 @@ def execute(
     ``lost`` and are to be given to :func:`execute_alone` when nothing else runs. So does a task that hangs: another that holds
     a lock may be to blame.
     """
-    waiting = _Waiting(tasks, n_tasks, window)
+    width = window if callable(window) else lambda: window
+    waiting = _Waiting(tasks, n_tasks, width)
     running: dict[Future, list[_Try]] = {}
     ended: SimpleQueue[Future] = SimpleQueue()
     try:
         while True:
-            while len(running) < window and (batch := waiting.next_batch()):
+            while len(running) < width() and (batch := waiting.next_batch()):
                 future = executor.submit(call_batch, tuple(one.task for one in batch), limit if end_worker else None)
                 running[future] = batch
                 future.add_done_callback(ended.put)
@@ -115,7 +122,7 @@ def execute(
                 check()  # the connection to the scheduler was lost; if it is there again, nothing has happened
                 waiting.give_back(batch)
                 continue
-            outcomes = _outcomes(future, batch, waiting, end_worker)
+            outcomes = _outcomes(future, batch, waiting, end_worker, spent)
             # Dask computes a result again that is lost with its worker while anybody still holds the future.
             del future
             for one, outcome in zip(batch, outcomes, strict=False):
@@ -135,6 +142,7 @@ def execute_alone(
     check: Callable[[], None] = lambda: None,
     limit: float | None = None,
     end_worker: Callable[[str], None] | None = None,
+    spent: Callable[[float], None] = lambda seconds: None,
     tries: int = 1,
 ) -> Iterator[Outcome]:
     """Outcomes of `tasks`, one at a time: the one that loses its worker, or hangs, again is ``quarantined``.
@@ -146,7 +154,7 @@ def execute_alone(
     """
     for task in tasks:
         for number in range(tries):
-            (outcome,) = execute(executor, [task], window=1, check=check, limit=limit, end_worker=end_worker)
+            (outcome,) = execute(executor, [task], window=1, check=check, limit=limit, end_worker=end_worker, spent=spent)
             if outcome.state != "lost" or outcome.hangs or number == tries - 1:
                 yield replace(outcome, state="quarantined") if outcome.state == "lost" else outcome
                 break
@@ -162,7 +170,7 @@ class _Try:
 class _Waiting:
     """Tasks that wait for a worker, and how many of them make a batch."""
 
-    def __init__(self, tasks: Iterable[Task], n_tasks: int | None, window: int):
+    def __init__(self, tasks: Iterable[Task], n_tasks: int | None, window: Callable[[], int]):
         self._fresh = iter(tasks)
         self._returned: deque[_Try] = deque()
         self._failed: deque[_Try] = deque()
@@ -176,7 +184,7 @@ class _Waiting:
             return [self._failed.popleft()]
         size = self._size
         if self._n_left is not None:
-            size = max(1, min(size, self._n_left // self._window))
+            size = max(1, min(size, self._n_left // max(1, self._window())))
         batch = [self._returned.popleft() for _ in range(min(size, len(self._returned)))]
         batch += [_Try(task, 1) for task in islice(self._fresh, size - len(batch))]
         if self._n_left is not None:
@@ -200,25 +208,35 @@ class _Waiting:
         self._size = max(1, min(fitting, max(2 * n_begun, self._size), MAX_BATCH))
 
 
-def _outcomes(future: Future, batch: list[_Try], waiting: _Waiting, end_worker: Callable[[str], None] | None) -> list[Outcome]:
+def _outcomes(
+    future: Future,
+    batch: list[_Try],
+    waiting: _Waiting,
+    end_worker: Callable[[str], None] | None,
+    spent: Callable[[float], None],
+) -> list[Outcome]:
     """How the tasks of `future`, which is done, ended: those that were begun."""
     error = future.exception()
     if error is None:
         result: BatchResult = future.result()
+        spent(result.seconds)
         if result.stuck_worker and end_worker:
             end_worker(result.stuck_worker)
         waiting.learn(batch, len(result.ends), result.seconds)
         return [
-            Outcome(one.task, "lost" if state == "hangs" else state, found, reason, details, hangs=state == "hangs")
+            Outcome(one.task, "lost" if state == "hangs" else state, found, reason, details, state == "hangs", result.worker)
             for one, (state, found, reason, details) in zip(batch, result.ends, strict=False)
         ]
     if isinstance(error, UserError):
         raise error
+    spent(0.0)
     reason, details = reason_of(error)
     if not is_lost_worker(error):
         return [Outcome(one.task, "failed", reason=reason, details=details) for one in batch]
     reason = f"its worker process died: out of memory, killed, or a crash ({type(error).__name__})"
-    return [Outcome(one.task, "lost", reason=reason, details=details) for one in batch]
+    address = getattr(getattr(error, "last_worker", None), "address", None)
+    worker = {"address": address} if address else {}
+    return [Outcome(one.task, "lost", reason=reason, details=details, worker=worker) for one in batch]
 
 
 def is_lost_worker(error: BaseException) -> bool:

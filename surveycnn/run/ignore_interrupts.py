@@ -1,11 +1,24 @@
-"""A Dask preload for local workers: Ctrl-C reaches all processes of a terminal, and only the driver may act on it."""
+"""A Dask preload for local workers: signals reach all processes of a terminal or a job, and the driver alone may act on them."""
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from typing import Any
+
+GRACE_SECONDS = 15.0
+"""Time that the driver has to close its workers in order."""
 
 
 def dask_setup(worker: Any) -> None:
-    """Ignore SIGINT in this worker process; the driver closes it in order."""
+    """Ignore SIGINT in this worker process, and SIGTERM for a while; the driver closes it in order."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end_later)
+
+
+def _end_later(number: int, frame: Any) -> None:
+    # not never: Python ends what is left of its children by SIGTERM when it exits, and waits for them
+    timer = threading.Timer(GRACE_SECONDS, os._exit, (128 + number,))
+    timer.daemon = True
+    timer.start()

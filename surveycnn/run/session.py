@@ -18,7 +18,7 @@ from surveycnn.config import LimitsConfig, SurveyConfig
 from surveycnn.errors import ConfigError, InputError, UserError
 from surveycnn.full_disk import writing_into
 from surveycnn.run.accounting import START_UP, Accounting
-from surveycnn.run.checks import check_memory
+from surveycnn.run.checks import check_memory, small_worker
 from surveycnn.run.cluster import Cluster, open_cluster
 from surveycnn.run.execute import ATTEMPTS, Outcome, Task, execute, execute_alone
 from surveycnn.run.given_sources import write_sources
@@ -53,8 +53,15 @@ class Session:
         with self._lock:
             if self._cluster is None:
                 with self.accounting.stage(START_UP):
-                    self._cluster = self._stack.enter_context(open_cluster(self.plan.config.cluster))
-                self.accounting.n_workers, self.accounting.n_threads = self._cluster.n_workers, self._cluster.n_threads
+                    self._cluster = self._stack.enter_context(
+                        open_cluster(
+                            self.plan.config.cluster,
+                            say=self.progress.message,
+                            judge=lambda worker: small_worker(self.plan, worker),
+                            logs=self.store.log_path,
+                        )
+                    )
+                self.accounting.workers = self._cluster.workers
                 self.progress.message(f"cluster {self._cluster.description}")
                 check_memory(self.plan, self._cluster.memory_limit, self._cluster.n_threads)
                 self._warm_up(self._cluster)
@@ -75,7 +82,12 @@ class Session:
 
     def care(self, limit: float) -> dict[str, Any]:
         """Arguments of :func:`execute` that say what is done about units that hang for `limit` seconds and lost clusters."""
-        return {"limit": limit, "check": self.cluster.check, "end_worker": self.cluster.end_worker}
+        return self.cluster.care(limit)
+
+    def stop(self) -> None:
+        """End the waiting of all threads of this run; whoever has interrupted it says why."""
+        if self._cluster is not None:
+            self._cluster.stop()
 
     def tile_function(self, mosaic: MosaicPlan) -> RunTile:
         """What is called with each work unit of `mosaic`."""
@@ -150,6 +162,7 @@ def open_session(
         for note in plan.notes:
             progress.message(note)
         store.sweep()
+        store.sweep_logs()
         session = Session(plan, store, progress, stack, accounting)
         try:
             yield session
@@ -237,7 +250,7 @@ def run_tiles(session: Session, mosaic: MosaicPlan, make_function: Callable[[], 
     tasks = (Task(function, unit, folder) for unit in compress(session.plan.units(mosaic), todo))
     states: Counter[str] = Counter()
     for outcome in execute(
-        cluster.executor, tasks, window=cluster.window, n_tasks=n_todo, **session.care(session.limits.tile_seconds)
+        cluster.executor, tasks, window=lambda: cluster.window, n_tasks=n_todo, **session.care(session.limits.tile_seconds)
     ):
         if not states:
             session.say_engine()
@@ -265,7 +278,7 @@ def _run(session: Session, stage: str, tasks: Iterable[Task]) -> Iterator[Outcom
     """
     cluster, care = session.cluster, session.care(session.limits.ingest_seconds)
     lost = []
-    for outcome in execute(cluster.executor, tasks, window=cluster.window, **care):
+    for outcome in execute(cluster.executor, tasks, window=lambda: cluster.window, **care):
         if outcome.state == "lost":
             lost.append(outcome.task)
             continue
@@ -286,6 +299,15 @@ def _record(session: Session, mosaic: MosaicPlan, outcome: Outcome) -> str:
         session.accounting.add_tile(mosaic, outcome.task.unit.tile, outcome.result.n_sources, outcome.result.seconds)
     if outcome.state in ("failed", "quarantined"):
         tile = outcome.task.unit.tile
-        session.store.write_failure(tile, outcome.state, outcome.reason, outcome.details)
+        session.store.write_failure(tile, outcome.state, outcome.reason, outcome.details, _about_worker(session, outcome))
         session.progress.message(f"tile {tile.name} of mosaic {tile.mosaic} {outcome.state}: {outcome.reason}")
     return outcome.state
+
+
+def _about_worker(session: Session, outcome: Outcome) -> dict[str, Any]:
+    """What is known of the worker on which a tile failed, with the end of its log; nothing where the tile ran in this process."""
+    if not outcome.worker:
+        return {}
+    from surveycnn.run.worker_logs import worker_failure
+
+    return worker_failure(session.store.log_path, outcome.worker)

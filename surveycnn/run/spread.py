@@ -44,12 +44,11 @@ class SpreadOut:
     """Seconds that a call may take."""
 
     def __call__(self, function: Callable[[Any], Any], units: Iterable[Any]) -> list[Any]:
-        cluster = self.cluster
-        care: dict[str, Any] = {"limit": self.limit, "check": cluster.check, "end_worker": cluster.end_worker}
+        cluster, care = self.cluster, self.cluster.care(self.limit)
         tasks = (Task(Numbered(function), unit, self.folder) for unit in enumerate(units))
         results: dict[int, Any] = {}
         lost = []
-        for outcome in execute(cluster.executor, tasks, window=cluster.window, **care):
+        for outcome in execute(cluster.executor, tasks, window=lambda: cluster.window, **care):
             if outcome.state == "lost":
                 lost.append(outcome.task)
             else:

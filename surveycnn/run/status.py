@@ -21,8 +21,8 @@ class RunStatus:
     """Number of tiles by state; ``no_work`` tiles are finished and hold no source."""
     n_sources: int = 0
     """Rows in finished tiles."""
-    problems: list[dict[str, str]] = field(default_factory=list)
-    """Mosaic, tile, state and reason of each failed or quarantined tile."""
+    problems: list[dict[str, Any]] = field(default_factory=list)
+    """Mosaic, tile, state and reason of each failed or quarantined tile; worker and log where they are known."""
     seconds: Counter[str] = field(default_factory=Counter)
     """Wall-clock seconds by step, added over finished tiles."""
 
@@ -65,5 +65,15 @@ def run_status(
             status.tiles[state] += 1
             if failure:
                 problem = {"mosaic": unit.tile.mosaic, "tile": unit.tile.name, "state": state, "reason": failure["reason"]}
-                status.problems.append(problem)
+                status.problems.append(problem | _whereabouts(store, failure))
     return status
+
+
+def _whereabouts(store: WorkStore, failure: dict[str, Any]) -> dict[str, Any]:
+    """Worker of a failed tile, and its log while that is there."""
+    found = {}
+    if isinstance(failure.get("worker"), dict):
+        found["worker"] = failure["worker"]
+    if isinstance(failure.get("log"), str) and (path := store.root / failure["log"]).is_file():
+        found["log"] = str(path)
+    return found

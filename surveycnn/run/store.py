@@ -12,7 +12,7 @@ import json
 import math
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,6 +32,7 @@ from surveycnn.sky.tiling import Tile
 
 FOLDERS = ("mosaics", "sources", "tiles", "failures")
 """Folders of a run in its work directory."""
+LOGS = "logs"
 
 _RECORD_KEY = b"surveycnn.tile"
 
@@ -99,6 +100,11 @@ class WorkStore:
         """What the last session that ran tiles has spent."""
         return self.root / "performance.json"
 
+    @property
+    def log_path(self) -> Path:
+        """Folder of the logs that the workers of this session write."""
+        return self.root / LOGS
+
     def chunk_path(self, mosaic: str) -> Path:
         return self.root / "mosaics" / f"{mosaic}.zarr"
 
@@ -142,6 +148,11 @@ class WorkStore:
                 remove_partials(folder)
         shutil.rmtree(self.root / ".discarded", ignore_errors=True)
 
+    def sweep_logs(self) -> None:
+        """Remove the logs that workers of earlier sessions have left."""
+        if self.plan_path.exists() and self.log_path.exists():
+            self.discard(self.log_path)
+
     def forget(self, output: Path) -> None:
         """Remove a work directory in which nothing has been finished, and the `output` folder if that leaves it empty."""
         self.clear()
@@ -155,7 +166,7 @@ class WorkStore:
         """Remove everything that a run has put here, and nothing else; without a plan, nothing here is a run's."""
         if not self.plan_path.exists():
             return
-        self.discard(*(self.root / name for name in FOLDERS))
+        self.discard(*(self.root / name for name in (*FOLDERS, LOGS)))
         for path in (self.engine_path, self.performance_path):
             path.unlink(missing_ok=True)
         self.plan_path.unlink()
@@ -205,9 +216,9 @@ class WorkStore:
         except (OSError, AttributeError, KeyError, TypeError, ValueError, pa.ArrowInvalid):
             return None
 
-    def write_failure(self, tile: Tile, state: str, reason: str, details: str) -> None:
-        """Record why a tile has no result; `state` is ``failed`` or ``quarantined``."""
-        record = {"state": state, "reason": reason, "details": details}
+    def write_failure(self, tile: Tile, state: str, reason: str, details: str, more: Mapping[str, Any] | None = None) -> None:
+        """Record why a tile has no result; `state` is ``failed`` or ``quarantined``, `more` what is known of the worker."""
+        record = {"state": state, "reason": reason, "details": details} | dict(more or {})
         write_json(self.failure_path(tile), record)
 
     def read_failure(self, tile: Tile) -> dict[str, Any] | None:

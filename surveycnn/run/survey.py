@@ -91,7 +91,9 @@ def each_mosaic(session: Session, function: Callable[[Session, MosaicPlan], Any]
         futures = [pool.submit(function, session, mosaic) for mosaic in mosaics]
         try:
             return [future.result() for future in futures]
-        except BaseException:
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                session.stop()  # the others would go on with their tiles
             pool.shutdown(cancel_futures=True)
             raise
 

@@ -1,52 +1,174 @@
-"""Upkeep of a Dask cluster that a run has started: workers that are lost are replaced, and it is closed at the end."""
+"""Upkeep of a Dask cluster that a run has started: workers that are lost for good are started anew, and it is closed in time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Event, Thread
 from typing import Any
 
-REVIVE_SECONDS = 2.0
+from surveycnn.run.workers import WorkerLedger
+
+LOOK_SECONDS = 2.0
 """Interval at which workers are looked after."""
+MAX_PAUSE_SECONDS = 60.0
+PATIENT_ROUNDS = 4
+"""Rounds of new workers without a pause in between: a tile that kills its worker costs as many."""
+FRUITLESS_ROUNDS = 12
+"""Rounds of new workers of which none has ended a tile, after which the run is given up: the queue would fill for ever."""
+REFUSED_ROUNDS = 3
+"""The same where starting them fails and none was ever there."""
+CLOSE_SECONDS = 10.0
+"""Time that a cluster has to close; what is left of it then is killed where that can be done from here."""
 
 
 @contextmanager
 def closed_at_end(cluster: Any) -> Iterator[Any]:
-    """A Dask cluster, closed afterwards; a worker that takes too long for that ends with this process, and harms no result."""
-    cluster.__enter__()
+    """A Dask cluster, closed afterwards within :data:`CLOSE_SECONDS`, however busy its workers are."""
     try:
         yield cluster
     finally:
-        with suppress(TimeoutError, OSError):
-            cluster.__exit__(None, None, None)
+        try:
+            cluster.close(timeout=CLOSE_SECONDS)
+        except BaseException as error:
+            cluster.shutdown_on_close = False  # else it is closed once more at exit
+            _kill_workers(cluster)
+            if not isinstance(error, TimeoutError | OSError | AssertionError):  # Dask asserts that each worker has closed
+                raise
+
+
+def _kill_workers(cluster: Any) -> None:
+    """Kill the worker processes that nannies in this process have started."""
+    for nanny in getattr(cluster, "workers", {}).values():
+        process = getattr(getattr(nanny, "process", None), "process", None)
+        if process is not None:
+            with suppress(Exception):  # it may have ended just now
+                process.kill()
 
 
 @contextmanager
-def revived(cluster: Any) -> Iterator[Any]:
-    """`cluster`, a LocalCluster, whose workers are started again where their nannies have given up.
+def kept_up(cluster: Any, ledger: WorkerLedger, give_up: Callable[[str], None]) -> Iterator[None]:
+    """Start workers of `cluster` anew while inside, where it is a SpecCluster, so that it has those that it was scaled to.
 
-    A nanny gives up on a worker that dies within its first moment, which a tile that kills its worker at once can bring about;
-    without this such a tile would cost a worker for good at every try.
+    Dask leaves that to the next call of ``scale``, and a nanny gives up on a worker that dies in its first moment, which a tile
+    that kills its worker can bring about.
+
+    Parameters
+    ----------
+    give_up
+        Called with a reason when new workers are started again and again and none ends a tile.
     """
-    from distributed import Status
+    from distributed import SpecCluster
 
-    def replace_lost() -> None:
-        for name, nanny in list(cluster.workers.items()):
-            if nanny.status in (Status.closed, Status.failed):
-                cluster.workers.pop(name, None)
-        if len(cluster.workers) < len(cluster.worker_spec):
-            cluster.scale(len(cluster.worker_spec))
+    if not isinstance(cluster, SpecCluster) or getattr(cluster, "keeps_workers", False):
+        yield
+        return
+    keeper = Keeper(cluster, ledger, give_up)
+    over = Event()
 
     def look() -> None:
-        while not over.wait(REVIVE_SECONDS):
-            cluster.loop.add_callback(replace_lost)
+        while not over.wait(LOOK_SECONDS):
+            with suppress(RuntimeError):  # its loop has ended
+                cluster.loop.add_callback(keeper.look)
 
-    over = Event()
-    thread = Thread(target=look, name="surveycnn-revive", daemon=True)
+    thread = Thread(target=look, name="surveycnn-upkeep", daemon=True)
     thread.start()
     try:
-        yield cluster
+        yield
     finally:
         over.set()
-        thread.join()
+        keeper.is_over = True
+
+
+class Keeper:
+    """Looks after the workers of a SpecCluster, in its event loop."""
+
+    def __init__(self, cluster: Any, ledger: WorkerLedger, give_up: Callable[[str], None]):
+        self._cluster, self._ledger, self._give_up = cluster, ledger, give_up
+        self._absent_since: dict[Any, float] = {}
+        self._n_ended = 0
+        self._rounds = 0
+        self._not_before = 0.0
+        self._is_busy = False
+        self._last_error = ""
+        self.is_over = False
+
+    async def look(self) -> None:
+        """Remove what is left of lost workers, and start others in their place."""
+        from distributed import Status
+
+        cluster = self._cluster
+        if self.is_over or self._is_busy or cluster.status != Status.running or cluster._lock.locked():
+            return
+        self._is_busy = True
+        try:
+            self._remove_lost()
+            if self._ledger.n_ended != self._n_ended:
+                self._n_ended, self._rounds = self._ledger.n_ended, 0
+            if set(cluster.worker_spec) - set(cluster.workers) and time.monotonic() >= self._not_before:
+                await self._start_missing()
+        finally:
+            self._is_busy = False
+
+    async def _start_missing(self) -> None:
+        if self._is_hopeless():
+            found = f": {self._last_error}" if self._last_error else ""
+            self._give_up(f"its workers were started {self._rounds} times and have not ended a single tile since{found}")
+            self.is_over = True
+            return
+        self._rounds += 1
+        pause = LOOK_SECONDS * 2 ** max(0, self._rounds - PATIENT_ROUNDS)
+        self._not_before = time.monotonic() + min(pause, MAX_PAUSE_SECONDS)
+        try:
+            await self._cluster._correct_state()
+        except Exception as error:  # a batch system that refuses, a worker that does not start
+            self._last_error = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+
+    def _is_hopeless(self) -> bool:
+        if self._ledger.n_there:
+            return False
+        refused = self._last_error and not self._ledger.n_joined and self._rounds >= REFUSED_ROUNDS
+        return bool(refused) or self._rounds >= FRUITLESS_ROUNDS
+
+    def _remove_lost(self) -> None:
+        from dask import config
+        from dask.utils import parse_timedelta
+        from distributed import Status
+
+        cluster, now = self._cluster, time.monotonic()
+        patience = parse_timedelta(config.get("distributed.deploy.lost-worker-timeout"))
+        there = {str(worker["name"]) for worker in cluster.scheduler_info["workers"].values()}
+        for key, worker in list(cluster.workers.items()):
+            if worker.status in (Status.created, Status.undefined, Status.closed, Status.failed):
+                del cluster.workers[key]
+            elif there & _names(key, cluster.worker_spec.get(key, {})):
+                self._absent_since[worker] = float("inf")
+            elif worker in self._absent_since and not hasattr(worker, "process"):  # a nanny sees to its process itself
+                self._absent_since[worker] = min(now, self._absent_since[worker])
+                if now - self._absent_since[worker] > patience:
+                    del cluster.workers[key], self._absent_since[worker]
+                    asyncio.ensure_future(worker.close())
+
+
+def _names(key: Any, spec: dict[str, Any]) -> set[str]:
+    """Names of the workers of one job.
+
+    >>> sorted(_names("job-0", {"group": ["-0", "-1"]})), _names(3, {})
+    (['job-0-0', 'job-0-1'], {'3'})
+    """
+    return {f"{key}{suffix}" for suffix in spec["group"]} if "group" in spec else {str(key)}
+
+
+def wanted_workers(cluster: Any, described: Any) -> int:
+    """Workers that a cluster was asked for, or may grow to; 0 where that is not known."""
+    adaptive = getattr(cluster, "_adaptive", None)
+    if adaptive is not None:
+        return int(min(adaptive.maximum, 10**6))
+    plan = getattr(cluster, "plan", None)
+    if isinstance(plan, set):
+        return len(plan)
+    kwargs, adapt = described.cluster_kwargs, described.adapt_kwargs or {}
+    wanted = adapt.get("maximum") or described.n_jobs or kwargs.get("n_workers") or 0
+    return wanted if isinstance(wanted, int) else 0

@@ -11,6 +11,7 @@ import pytest
 from surveycnn.config import load_config
 from surveycnn.run.accounting import START_UP, Accounting, performance_line
 from surveycnn.run.plan import make_plan
+from surveycnn.run.workers import WorkerLedger
 
 STEPS = {"read", "detect", "measure", "load", "stamps", "predict", "forward", "write"}
 
@@ -20,10 +21,13 @@ def plan(sky):
     return make_plan(load_config(sky / "survey.yaml", ["models=lens"]))
 
 
-def counted(plan, n_workers: int = 1) -> Accounting:
+def counted(plan, n_workers: int = 1, n_threads: int = 1) -> Accounting:
     """All four tiles of the plan, with 25 sources each; one second of ingest, ten of infer, two of publish."""
     accounting = Accounting()
-    accounting.n_workers = n_workers
+    accounting.workers = WorkerLedger(clock=lambda: 16.0)
+    for number in range(n_workers):
+        accounting.workers.join(f"tcp://node{number}", "", n_threads, at=2.0)
+    accounting.workers.add_busy(10.5)
     for tile in plan.mosaics[0].grid:
         accounting.add_tile(plan.mosaics[0], tile, 25, {"read": 0.5, "forward": 2.0})
     accounting.add_ingested(3_000_000_000)
@@ -41,13 +45,22 @@ def write_note(path, **changes):
 def test_report__of_a_whole_run(plan, tmp_path):
     found = counted(plan, n_workers=2).report(plan, write_note(tmp_path / "engine.json"))
     assert found["seconds"] == {"start_up": 3, "ingest": 1, "infer": 10, "publish": 2, "total": 13}
-    assert (found["tiles"], found["tiles_of_run"], found["sources"], found["workers"]) == (4, 4, 100, 2)
+    assert (found["tiles"], found["tiles_of_run"], found["sources"]) == (4, 4, 100)
+    assert found["workers"] == {
+        "joined": 2,
+        "left": 0,
+        "lost": 0,
+        "most_at_once": 2,
+        "paid_worker_seconds": 28,
+        "paid_thread_seconds": 28,
+        "busy_thread_seconds": 10.5,
+        "efficiency": 0.375,
+    }
     assert found["step_seconds"] == {"forward": 8, "read": 2}
     assert found["sources_per_s"] == {"infer": 10, "end_to_end": pytest.approx(100 / 13, rel=1e-3)}
     assert found["gb_per_s"]["ingest"] == 3
     assert found["device_busy"] == 0.4, "8 s of forward passes on two workers in 10 s"
-    shared, turns = counted(plan), counted(plan)
-    shared.n_threads = turns.n_threads = 2
+    shared, turns = counted(plan, n_threads=2), counted(plan, n_threads=2)
     assert shared.report(plan, write_note(tmp_path / "engine.json"))["device_busy"] == 0.4, "of each thread"
     assert turns.report(plan, write_note(tmp_path / "engine.json", kind="tensorflow"))["device_busy"] == 0.8
     assert found["bare_forward_seconds"] == 2.5, "100 stamps, 20 a second, two workers"
@@ -74,7 +87,8 @@ def test_report__of_a_session_without_tiles(plan, tmp_path):
 def test_performance_line__says_how_many_tiles(plan, tmp_path):
     found = counted(plan).report(plan, write_note(tmp_path / "engine.json"))
     line = performance_line(found)
-    assert line == "100 sources in 13.0 s: 8/s; forward passes 80 % of infer; 2.00 x the bare forward passes"
+    figures = "forward passes 80 % of infer; 2.00 x the bare forward passes; 1 worker, busy 75 % of the time"
+    assert line == f"100 sources in 13.0 s: 8/s; {figures}"
     assert performance_line(found | {"tiles": 3}).startswith("100 sources of 3 of 4 tiles in 13.0 s: 8/s")
 
 
@@ -102,3 +116,7 @@ def test_survey__writes_its_performance(small_run):
     seconds = found["seconds"]
     assert seconds["total"] == pytest.approx(seconds["ingest"] + seconds["infer"] + seconds["publish"], abs=0.01)
     assert found["step_seconds"]["forward"] <= found["step_seconds"]["predict"]
+    workers = found["workers"]
+    assert workers["joined"] == workers["most_at_once"] == 1
+    assert 0 < workers["efficiency"] <= 1
+    assert workers["paid_worker_seconds"] == pytest.approx(seconds["total"], rel=0.2, abs=0.5)

@@ -1,0 +1,173 @@
+"""Log files of workers: each worker process writes one into the work directory, which all of them share.
+
+The driver reads the end of it where a tile fails, whatever became of the worker.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Thread
+from typing import Any, TextIO
+
+from distributed import NannyPlugin, WorkerPlugin
+
+from surveycnn.errors import printable
+
+TAIL_LINES, TAIL_BYTES = 30, 8192
+"""Of a log, kept with the failure of a tile."""
+FORGET_SECONDS = 3.0
+HEADER = "# worker "
+
+
+def log_path(folder: Path, address: str) -> Path:
+    """File of the worker at an address.
+
+    >>> log_path(Path("logs"), "tcp://10.0.0.7:40123").name
+    '10.0.0.7_40123.log'
+    """
+    return folder / (re.sub(r"[^\w.-]+", "_", address.partition("://")[2] or address) + ".log")
+
+
+def worker_record(address: str) -> dict[str, Any]:
+    """Plain values about this process, a worker: what its batch system calls it included."""
+    named = {"slurm_job_id": os.environ.get("SLURM_JOB_ID"), "slurm_step_id": os.environ.get("SLURM_STEP_ID")}
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        named["pod"] = os.environ.get("POD_NAME") or os.environ.get("HOSTNAME")
+    return {"address": address, "host": os.uname().nodename, "pid": os.getpid()} | {k: v for k, v in named.items() if v}
+
+
+class LogToFile(WorkerPlugin):
+    """Writes warnings, errors and crashes of a worker process into a file of its own; a folder that cannot be written is left."""
+
+    name = "surveycnn-log"
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._stream: TextIO | None = None
+        self._takes_crashes = False
+        self._handler: logging.Handler | None = None
+
+    def setup(self, worker: Any) -> None:
+        with suppress(OSError):
+            self._stream = open(log_path(self._folder, worker.address), "a", encoding="utf-8", errors="backslashreplace")
+            about = " ".join(f"{key}={value}" for key, value in worker_record(worker.address).items())
+            self._stream.write(f"{HEADER}{about} started={time.strftime('%Y-%m-%dT%H:%M:%S%z')}\n")
+            self._stream.flush()
+            self._handler = _handler(self._stream)
+            for logger in _loggers():
+                logger.addHandler(self._handler)
+            if not faulthandler.is_enabled():
+                faulthandler.enable(self._stream)
+                self._takes_crashes = True
+
+    def teardown(self, worker: Any) -> None:
+        if self._handler is not None:
+            for logger in _loggers():
+                logger.removeHandler(self._handler)
+        if self._takes_crashes:
+            faulthandler.disable()
+
+
+class NannyLog(NannyPlugin):
+    """Writes what a nanny says of its worker, such as a memory limit that it has passed, into that worker's file."""
+
+    name = "surveycnn-nanny-log"
+    restart = False
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._handler: logging.Handler | None = None
+
+    def setup(self, nanny: Any) -> None:
+        self._handler = _OfOneWorker(self._folder, nanny)
+        logging.getLogger("distributed").addHandler(self._handler)
+
+    def teardown(self, nanny: Any) -> None:
+        if self._handler is not None:
+            logging.getLogger("distributed").removeHandler(self._handler)
+
+
+class _OfOneWorker(logging.Handler):
+    """Takes the messages that name the worker of a nanny: several nannies may live in one process."""
+
+    def __init__(self, folder: Path, nanny: Any):
+        super().__init__(logging.WARNING)
+        self._folder, self._nanny = folder, nanny
+
+    def emit(self, record: logging.LogRecord) -> None:
+        address = self._nanny.worker_address
+        if address and record.name.startswith("distributed.nanny") and address in record.getMessage():
+            with suppress(OSError), open(log_path(self._folder, address), "a", encoding="utf-8") as stream:
+                _handler(stream).emit(record)
+
+
+def _loggers() -> list[logging.Logger]:
+    """Python's root, and Dask's own where it keeps its messages to itself."""
+    dask = logging.getLogger("distributed")
+    return [logging.getLogger(), *([] if dask.propagate else [dask])]
+
+
+def _handler(stream: TextIO) -> logging.Handler:
+    handler = logging.StreamHandler(stream)
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    return handler
+
+
+def read_log(folder: Path, address: str) -> tuple[dict[str, str], list[str]]:
+    """What the log of a worker says of its process, and its last lines; empty where there is none."""
+    about: dict[str, str] = {}
+    lines: list[str] = []
+    with suppress(OSError), open(log_path(folder, address), "rb") as stream:
+        first = stream.readline(2048).decode("utf-8", "replace")
+        if first.startswith(HEADER):
+            about = dict(part.split("=", 1) for part in first.removeprefix(HEADER).split() if "=" in part)
+        stream.seek(max(stream.tell(), os.fstat(stream.fileno()).st_size - TAIL_BYTES))
+        lines = [printable(line) for line in stream.read(TAIL_BYTES).decode("utf-8", "replace").splitlines()]
+    return about, lines[-TAIL_LINES:]
+
+
+def worker_failure(folder: Path, worker: dict[str, Any]) -> dict[str, Any]:
+    """Of the record of a failed tile: the worker, the name of its log in the work directory, and the end of it."""
+    if not worker.get("address"):
+        return {}
+    about, tail = read_log(folder, worker["address"])
+    path = log_path(folder, worker["address"])
+    record: dict[str, Any] = {"worker": {key: value for key, value in about.items() if key != "started"} | worker}
+    return record | ({"log": f"{folder.name}/{path.name}", "log_tail": tail} if path.is_file() else {})
+
+
+@contextmanager
+def logs_in(client: Any, folder: Path, is_own: bool) -> Iterator[None]:
+    """Have the workers of a Dask client, those that join later included, write their logs into `folder` while inside.
+
+    Parameters
+    ----------
+    is_own
+        Whether the workers end with the run; those of others forget the folder afterwards.
+    """
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    plugins = LogToFile(folder), NannyLog(folder)
+    for plugin in plugins:
+        client.register_plugin(plugin)
+
+    def forget() -> None:
+        for plugin in plugins:
+            with suppress(Exception):  # the connection may be gone
+                client.unregister_worker_plugin(plugin.name, nanny=isinstance(plugin, NannyPlugin))
+
+    try:
+        yield
+    finally:
+        if not is_own:
+            thread = Thread(target=forget, name="surveycnn-forget-logs", daemon=True)  # each worker answers, unless it hangs
+            thread.start()
+            thread.join(FORGET_SECONDS)
