@@ -7,7 +7,7 @@ from typing import Any
 from surveycnn.config import SurveyConfig
 from surveycnn.errors import UserError
 from surveycnn.flows.interrupts import raising_interrupts
-from surveycnn.flows.stages import ended_by, survey_flow
+from surveycnn.flows.stages import ended_by, ended_with, survey_flow
 from surveycnn.flows.survey import survey
 from surveycnn.run.demo import DemoConfig, run_demo
 from surveycnn.run.progress import Lines, Progress
@@ -23,6 +23,7 @@ def demo(config: DemoConfig, fresh: bool = False) -> Any:
 
     try:
         # Plain lines: the survey has the terminal's live bars, and there can be one set of them.
-        return run_demo(config, fresh=fresh, progress=Lines(), survey=subflow)
+        result = run_demo(config, fresh=fresh, progress=Lines(), survey=subflow)
+        return ended_with(result.survey, result)
     except (UserError, KeyboardInterrupt) as error:
         return ended_by(error)

@@ -19,10 +19,9 @@ def infer(config: SurveyConfig, fresh: bool = False, update: bool = False) -> di
 
 def infer_all(session: Session) -> dict[str, int]:
     """Tiles by the state in which they ended."""
-    mosaics = session.plan.mosaics
-    futures = [submit_stage("infer", session, infer_mosaic, mosaic) for mosaic in mosaics]
+    futures = [submit_stage("infer", session, infer_mosaic, mosaic) for mosaic in session.plan.mosaics]
     results = [future.result() for future in futures]
-    infer_table(mosaics, results)
+    infer_table(session, results)
     states: Counter[str] = sum(results, start=Counter())
     del states["lost"]
     return dict(states + settle_lost(session))

@@ -1,4 +1,4 @@
-"""The stages of a run as Prefect tasks, one per stage and mosaic, with one progress and one table artifact per stage.
+"""The stages of a run as Prefect tasks, one per stage and mosaic, and the states in which runs end.
 
 Tiles are no Prefect tasks: Prefect manages some 10 to 200 tasks a second, Dask thousands. The tasks here are driver threads
 that feed the run's executor.
@@ -7,36 +7,47 @@ that feed the run's executor.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
-from prefect import flow, task
-from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
-from prefect.states import Cancelled, Crashed, Failed
+from prefect.states import Cancelled, Completed, Crashed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from surveycnn.config import SurveyConfig
 from surveycnn.errors import UserError
-from surveycnn.flows.interrupts import INTERRUPTED, StoppableProgress, Terminated, closing_at_signals, end_at_once, stop_event
+from surveycnn.flows.artifacts import ArtifactProgress
+from surveycnn.flows.interrupts import (
+    INTERRUPTED,
+    StoppableProgress,
+    Terminated,
+    closing_at_signals,
+    end_at_once,
+    stop_event,
+)
+from surveycnn.flows.names import run_name
 from surveycnn.flows.server import end_server_with_process, has_lost_server
 from surveycnn.run.plan import MosaicPlan
 from surveycnn.run.progress import Progress, open_progress
+from surveycnn.run.publish import SurveyResult
 from surveycnn.run.session import Session, open_session
 from surveycnn.run.survey import MAX_MOSAICS_AT_ONCE
+
+PARTIAL = "Partial"
+"""Name of the state of a run that has published its catalog without some tiles."""
 
 RETRIES = 2
 """Of a whole stage of a mosaic: what is finished is not done again."""
 RETRY_SECONDS = 5
-ARTIFACT_SECONDS = 5.0
 
 
 def survey_flow(name: str) -> Callable[[Callable[..., Any]], Any]:
     """Decorator that makes a function a flow whose tasks share this process's threads."""
     runner: Any = ThreadPoolTaskRunner(max_workers=MAX_MOSAICS_AT_ONCE)
-    return flow(name=name, task_runner=runner, validate_parameters=True)
+    # Results are for the process that has called the flow; what others may read is in the artifacts and in the catalog.
+    return flow(name=name, flow_run_name=run_name, task_runner=runner, validate_parameters=True, persist_result=False)
 
 
 def submit_stage(
@@ -50,7 +61,8 @@ def submit_stage(
 
     # A closure: Prefect would walk through, and try to hash, a session that is passed as a parameter.
     @task(
-        name=f"{stage}-{mosaic.id}",
+        name=stage,
+        task_run_name=f"{stage} {mosaic.id}",
         cache_policy=NO_CACHE,
         retries=RETRIES,
         retry_delay_seconds=RETRY_SECONDS,
@@ -75,14 +87,30 @@ def in_session(config: SurveyConfig, fresh: bool, update: bool, function: Callab
     try:
         with (
             open_progress() as shown,
-            open_session(
-                config, fresh=fresh, update=update, progress=StoppableProgress(ArtifactProgress(shown), stopped)
-            ) as session,
+            open_session(config, fresh=fresh, update=update, progress=_progress(shown, config, stopped)) as session,
             closing_at_signals(stopped),
         ):
             return function(session)
     except (UserError, KeyboardInterrupt) as error:
         return ended_by(error)
+
+
+def _progress(shown: Progress, config: SurveyConfig, stopped: threading.Event) -> Progress:
+    return StoppableProgress(ArtifactProgress(shown, config.name, get_run_logger()), stopped)
+
+
+def ended_with(result: SurveyResult, data: Any = None) -> Any:
+    """State of a flow that has published a catalog: Completed, or Partial where tiles are missing; with `data` or else `result`.
+
+    Partial is of the type COMPLETED: there is a catalog, and what waits for one may go on. Its name is what people see, and what
+    an automation can tell it by.
+    """
+    tiles = result.status.tiles
+    text = f"{result.n_sources} sources from {tiles.total()} tiles"
+    missing = ", ".join(f"{tiles[state]} {state}" for state in ("failed", "quarantined") if tiles[state])
+    if missing:
+        return Completed(name=PARTIAL, message=f"{text}: {missing}; the same run again tries them", data=data or result)
+    return Completed(message=text, data=data or result)
 
 
 def ended_by(error: UserError | KeyboardInterrupt) -> Any:
@@ -97,38 +125,3 @@ def ended_by(error: UserError | KeyboardInterrupt) -> Any:
         end_at_once()  # Prefect would try for long to tell it
     # Without the exception: Prefect would raise it in its event loop, which a KeyboardInterrupt breaks.
     return (Crashed if isinstance(error, Terminated) else Cancelled)(message=INTERRUPTED)
-
-
-def stage_table(stage: str, rows: list[dict[str, Any]]) -> None:
-    """Post the table artifact of a stage."""
-    create_table_artifact(key=f"surveycnn-{stage}", table=rows, description=f"Stage {stage} by mosaic")
-
-
-class ArtifactProgress:
-    """Passes everything on to another progress, and posts one progress artifact per stage, every few seconds at most."""
-
-    def __init__(self, shown: Progress):
-        self._shown = shown
-        self._lock = threading.Lock()
-        self._stages: dict[str, dict[str, Any]] = {}
-
-    def message(self, text: str) -> None:
-        self._shown.message(text)
-
-    def add(self, stage: str, n_units: int) -> None:
-        self._shown.add(stage, n_units)
-        with self._lock:
-            if stage not in self._stages:
-                artifact = create_progress_artifact(progress=0.0, key=f"surveycnn-{stage}-progress", description=f"Stage {stage}")
-                self._stages[stage] = {"artifact": artifact, "done": 0, "total": 0, "posted": time.monotonic()}
-            self._stages[stage]["total"] += n_units
-
-    def advance(self, stage: str, n_units: int = 1) -> None:
-        self._shown.advance(stage, n_units)
-        with self._lock:
-            state = self._stages[stage]
-            state["done"] += n_units
-            now = time.monotonic()
-            if state["done"] == state["total"] or now - state["posted"] > ARTIFACT_SECONDS:
-                state["posted"] = now
-                update_progress_artifact(artifact_id=state["artifact"], progress=100.0 * state["done"] / state["total"])

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from surveycnn.config import SurveyConfig
-from surveycnn.flows.stages import in_session, stage_table, submit_stage, survey_flow
+from surveycnn.flows.artifacts import post_summary, post_table
+from surveycnn.flows.stages import ended_with, in_session, submit_stage, survey_flow
+from surveycnn.flows.summary import places, summary_markdown
 from surveycnn.run.accounting import performance_line
-from surveycnn.run.plan import MosaicPlan
 from surveycnn.run.publish import SurveyResult, publish_survey
 from surveycnn.run.session import Session, infer_mosaic, ingest_mosaic, settle_lost
+from surveycnn.run.status import STATES
 
 
 @survey_flow("survey")
@@ -18,7 +20,7 @@ def survey(config: SurveyConfig, fresh: bool = False, update: bool = False) -> S
     return in_session(config, fresh, update, run_stages)
 
 
-def run_stages(session: Session) -> SurveyResult:
+def run_stages(session: Session) -> Any:
     """All stages; a mosaic is inferred as soon as it is ingested."""
     mosaics = session.plan.mosaics
     ingested = [submit_stage("ingest", session, ingest_mosaic, mosaic) for mosaic in mosaics]
@@ -26,31 +28,34 @@ def run_stages(session: Session) -> SurveyResult:
         submit_stage("infer", session, infer_mosaic, mosaic, after=[future])
         for mosaic, future in zip(mosaics, ingested, strict=True)
     ]
-    ingest_table(mosaics, [future.result() for future in ingested])
-    infer_table(mosaics, [future.result() for future in inferred])
+    ingest_table(session, [future.result() for future in ingested])
+    infer_table(session, [future.result() for future in inferred])
     settle_lost(session)
     return publish(session)
 
 
-def ingest_table(mosaics: tuple[MosaicPlan, ...], results: list[list[dict[str, Any]]]) -> None:
+def ingest_table(session: Session, results: list[list[dict[str, Any]]]) -> None:
     """Post what was read, band by band."""
     shown = ("band", "path", "zeropoint", "n_bad", "sky", "rms", "seconds")
     rows = [
         {"mosaic": mosaic.id} | {key: record[key] for key in shown}
-        for mosaic, records in zip(mosaics, results, strict=True)
+        for mosaic, records in zip(session.plan.mosaics, results, strict=True)
         for record in records
     ]
-    stage_table("ingest", rows)
+    post_table(session.plan.config.name, "ingest", rows)
 
 
-def infer_table(mosaics: tuple[MosaicPlan, ...], results: list[dict[str, int]]) -> None:
+def infer_table(session: Session, results: list[dict[str, int]]) -> None:
     """Post how many tiles ended in which state, mosaic by mosaic."""
-    stage_table("infer", [{"mosaic": mosaic.id} | dict(states) for mosaic, states in zip(mosaics, results, strict=True)])
+    rows = [{"mosaic": mosaic.id} | dict(states) for mosaic, states in zip(session.plan.mosaics, results, strict=True)]
+    post_table(session.plan.config.name, "infer", rows)
 
 
-def publish(session: Session) -> SurveyResult:
-    """Publish the catalog and post its table."""
+def publish(session: Session) -> Any:
+    """Publish the catalog and post its table and the summary; gives the state in which the flow ends."""
     result = publish_survey(session)
-    row = {"sources": result.n_sources, "primary": result.n_primary, "catalog": str(result.output)}
-    stage_table("publish", [row | {"performance": performance_line(result.performance)}])
-    return result
+    name, tiles = session.plan.config.name, result.status.tiles
+    row = {"sources": result.n_sources, "primary": result.n_primary} | {state: tiles[state] for state in STATES}
+    post_table(name, "publish", [row | places(result) | {"performance": performance_line(result.performance)}])
+    post_summary(name, summary_markdown(name, result))
+    return ended_with(result)

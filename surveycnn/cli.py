@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from surveycnn import __version__
 from surveycnn.errors import UserError
 
-FLOWS = ("survey", "ingest", "infer", "publish", "demo", "simulate", "train", "evaluate", "challenge")
+FLOWS = ("survey", "ingest", "infer", "publish", "watch", "demo", "simulate", "train", "evaluate", "challenge")
 EXIT_OK, EXIT_USER, EXIT_PARTIAL, EXIT_INTERRUPTED = 0, 2, 3, 130
 
 

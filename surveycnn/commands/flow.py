@@ -25,6 +25,8 @@ class FlowEntry:
     """``module:function`` without Prefect."""
     engine: str
     """``module:flow`` with Prefect."""
+    is_watch: bool = False
+    """Whether it finds out by itself what can be run already, and runs it with --update."""
 
 
 FLOWS = {
@@ -32,6 +34,7 @@ FLOWS = {
     "ingest": FlowEntry("", "surveycnn.run.survey:run_ingest", "surveycnn.flows.ingest:ingest"),
     "infer": FlowEntry("", "surveycnn.run.survey:run_infer", "surveycnn.flows.infer:infer"),
     "publish": FlowEntry("", "surveycnn.run.survey:run_publish", "surveycnn.flows.publish:publish"),
+    "watch": FlowEntry("", "surveycnn.flows.watching:run_watch", "surveycnn.flows.watch:watch", is_watch=True),
     "demo": FlowEntry("surveycnn.run.demo:DemoConfig", "surveycnn.run.demo:run_demo", "surveycnn.flows.demo:demo"),
     "simulate": FlowEntry(
         "surveycnn.run.simulate:SimulateConfig", "surveycnn.run.simulate:run_simulate", "surveycnn.flows.simulate:simulate"
@@ -55,8 +58,8 @@ FLOWS = {
 def run(arguments: argparse.Namespace) -> int:
     """Run a flow; the exit code says whether all tiles are in the catalog."""
     entry = FLOWS[arguments.name]
-    if arguments.update and entry.config:
-        surveys = ", ".join(name for name, other in FLOWS.items() if not other.config)
+    if arguments.update and (entry.config or entry.is_watch):
+        surveys = ", ".join(name for name, other in FLOWS.items() if not (other.config or other.is_watch))
         raise ConfigError(
             f"--update is for the flows {surveys}, not for {arguments.name!r}: leave it out, or start over with --fresh"
         )
@@ -97,7 +100,7 @@ def _run_plain(entry: FlowEntry, config: Strict, ways: dict[str, bool]) -> Any:
 def _run_engine(entry: FlowEntry, config: Strict, ways: dict[str, bool]) -> Any:
     from surveycnn.flows.server import guard_server
 
-    if isinstance(config, SurveyConfig):
+    if isinstance(config, SurveyConfig) and not entry.is_watch:
         # What can be refused is refused before the engine takes seconds to start, and outside its logs.
         from surveycnn.run.plan import check_run
 

@@ -1,37 +1,40 @@
-"""Deployments: prefect.yaml registers every flow, by a module of the package, against Prefect's own local API."""
+"""prefect.yaml: what it deploys is there, and can be refused before it runs; a real server takes it in tests/deploy."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import json
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+DEPLOYMENTS = yaml.safe_load((ROOT / "deploy" / "prefect.yaml").read_text())["deployments"]
+TEMPLATE = json.loads((ROOT / "deploy" / "k8s" / "prefect-job-template.json").read_text())
+NAMES = [f"{one['entrypoint'].rpartition('.')[2]}/{one['name']}" for one in DEPLOYMENTS]
 
 
-def prefect(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-    command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=NAMES)
+def test_prefect_yaml__names_flows_that_exist(deployment):
+    package, name, flow = deployment["entrypoint"].rsplit(".", 2)
+    assert (package, name) == ("surveycnn.flows", flow)
+    assert (ROOT / "flows" / f"{name}.py").is_file()
+    assert deployment["description"].endswith(".")
+    assert deployment["concurrency_limit"]["collision_strategy"] == ("CANCEL_NEW" if name == "watch" else "ENQUEUE")
 
 
-def test_prefect_yaml__names_flows_that_exist():
-    deployments = yaml.safe_load((ROOT / "deploy" / "prefect.yaml").read_text())["deployments"]
-    for deployment in deployments:
-        package, name, flow = deployment["entrypoint"].rsplit(".", 2)
-        assert package == "surveycnn.flows"
-        assert name == flow == deployment["name"]
-        assert (ROOT / "flows" / f"{name}.py").is_file()
+def test_prefect_yaml__names_each_deployment_once_and_schedules_nothing_by_itself():
+    assert len(set(NAMES)) == len(NAMES)
+    assert {"survey/survey", "survey/slurm", "survey/kubernetes", "watch/watch", "demo/demo"} <= set(NAMES)
+    assert not any(schedule["active"] for one in DEPLOYMENTS for schedule in one.get("schedules", ()))
 
 
-@pytest.mark.slow
-def test_prefect_yaml__deploys(tmp_path):
-    assert prefect(tmp_path, "work-pool", "create", "surveycnn", "--type", "process").returncode == 0
-    deployed = prefect(tmp_path, "deploy", "--prefect-file", "deploy/prefect.yaml", "--all")
-    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
-    listed = prefect(tmp_path, "deployment", "ls").stdout
-    assert all(f"{name}/{name}" in listed for name in ("survey", "ingest", "infer", "publish", "demo"))
+def test_job_template__describes_its_variables_and_limits_what_a_run_takes():
+    variables = TEMPLATE["variables"]["properties"]
+    assert set(re.findall(r"{{ (\w+) }}", json.dumps(TEMPLATE["job_configuration"]))) <= set(variables)
+    (container,) = TEMPLATE["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]["containers"]
+    for kind in ("requests", "limits"):
+        for value in container["resources"][kind].values():
+            assert variables[value.strip("{} ")]["default"]
+    assert {"name": "DO_NOT_TRACK", "value": "1"} in container["env"]

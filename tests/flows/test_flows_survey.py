@@ -51,7 +51,7 @@ def test_survey__posts_progress_and_tables(prefect_server, sky, tmp_path):
     survey(survey_config(sky, tmp_path))
     with get_client(sync_client=True) as client:
         keys = {artifact.key for artifact in client.read_artifacts(limit=200)}
-    assert {"surveycnn-ingest", "surveycnn-infer", "surveycnn-publish", "surveycnn-infer-progress"} <= keys
+    assert {f"surveycnn-small-{what}" for what in ("ingest", "infer", "publish", "infer-progress", "summary")} <= keys
 
 
 def test_stages__alone_make_the_catalog(prefect_server, sky, tmp_path):
