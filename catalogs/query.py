@@ -406,7 +406,8 @@ def open_catalog(path: str | Path) -> Catalog:
     """
     if is_url(str(path)):
         raise CatalogError(
-            f"catalog {str(path)!r} is a URL: copy its folder here, or open it there by lsdb.open_catalog({f'{path}/hats'!r})"
+            f"catalog {str(path)!r} is a URL: copy its folder here; lsdb, xarray, astropy and DuckDB read it where it is "
+            "(docs/cloud_storage.md)"
         )
     folder = Path(path)
     return Catalog(read_settled(folder, lambda: open_source(folder)), folder.resolve().name, folder)

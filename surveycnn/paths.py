@@ -35,8 +35,8 @@ def check_is_folder(path: str) -> str:
     """`path`; a ValueError where it is a URL: files of results are renamed when they are complete, which buckets cannot."""
     if is_url(path):
         raise ValueError(
-            f"{without_secrets(path)!r} is a URL, but results go to a file system that all workers share: give a folder, and copy "
-            "the catalog to the bucket when it is complete"
+            f"{without_secrets(path)!r} is a URL, but results go to a file system that all workers share: give a folder, and "
+            "copy the catalog to the bucket when it is complete"
         )
     return path
 
