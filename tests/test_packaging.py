@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -41,6 +43,18 @@ def test_wheel__has_the_files_of_the_tree(wheel):
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert packed == in_tree()
+
+
+def test_wheel__checks_its_own_deployments(wheel, tmp_path):
+    """Far from any checkout."""
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    command = [sys.executable, "-m", "surveycnn", "deploy", "check", "local", "--json"]
+    checked = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    files = [finding["text"] for finding in json.loads(checked.stdout)["files"]]
+    assert {"clusters/local.yaml", "prefect.yaml"} <= set(files)
 
 
 def test_checkout__finds_flows_and_catalogs_in_the_package():

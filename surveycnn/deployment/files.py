@@ -146,6 +146,9 @@ def _check_script(path: Path) -> Problems:
     first_command = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
     late = [line for line in lines[first_command:] if line.startswith("#SBATCH")]
     yield from (f"Slurm does not read {line!r} after the first command" for line in late)
+    if shutil.which("bash") is None:
+        yield "note: read, but its syntax is not checked: bash is not on the PATH"
+        return
     checked = ask("bash", "-n", str(path))
     if not checked.is_ok:
         yield checked.error

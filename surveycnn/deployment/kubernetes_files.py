@@ -71,10 +71,3 @@ def _dask_schemas() -> dict[str, Any]:
     folder = Path(dask_kubernetes.__file__).parent / "operator" / "deployment" / "helm" / "dask-kubernetes-operator" / "crds"
     found = [crd for path in sorted(folder.glob("*.yaml")) for crd in yaml.safe_load_all(path.read_text(encoding="utf-8"))]
     return {crd["spec"]["names"]["kind"]: crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for crd in found}
-
-
-def check_cluster_resource(cluster_class: type, kwargs: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with the resource that a KubeCluster with these arguments would create."""
-    resource = kwargs.get("custom_cluster_spec")
-    if isinstance(resource, dict):
-        yield from check_resource(resource)

@@ -13,13 +13,14 @@ from typing import Any
 
 from pydantic import Field
 
+import surveycnn.deploy
 from surveycnn.errors import ClusterError, UserError
 from surveycnn.run.machine import GPU_THREADS_PER_WORKER, THREADS_PER_WORKER, local_shape, memory_of_this_machine, n_cores
 from surveycnn.sections import Strict, read_yaml, validate_section
 
 WORDS = ("serial", "threads")
 """Clusters of this process, without Dask."""
-CLUSTER_FILES = Path(__file__).resolve().parents[2] / "deploy" / "clusters"
+CLUSTER_FILES = Path(surveycnn.deploy.__file__).resolve().parent / "clusters"
 EXTRAS = {"dask_jobqueue": "slurm", "dask_kubernetes": "kubernetes", "dask_cuda": "cuda"}
 """What to install for the packages of cluster classes."""
 _MINIMA = ("minimum", "minimum_jobs", "minimum_cores", "minimum_memory")
@@ -102,7 +103,7 @@ def scale_cluster(cluster: Any, word: str) -> None:
 
 
 def _find(word: str) -> Path:
-    candidates = (Path(word).expanduser(), CLUSTER_FILES / word, CLUSTER_FILES / f"{word}.yaml")
+    candidates = (CLUSTER_FILES / f"{word}.yaml", Path(word).expanduser(), CLUSTER_FILES / word)
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
         shipped = ", ".join(sorted(path.stem for path in CLUSTER_FILES.glob("*.yaml"))) or "none"
