@@ -10,11 +10,9 @@ import logging
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import time
-from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 10.0
 """Time that the step of a node has to end."""
+POLL_SECONDS = 0.2
 GOOD_SECONDS = 600.0
 """A step that has lived so long starts its count of restarts anew."""
 
@@ -109,6 +108,7 @@ class SlurmAllocation(SpecCluster):
         worker_args: Sequence[str] = (),
         security: Security | bool | None = None,
         scheduler_options: Mapping[str, Any] | None = None,
+        silence_logs: int | bool = logging.ERROR,
         **arguments: Any,
     ):
         reserved = parse_bytes(driver_memory)
@@ -131,6 +131,7 @@ class SlurmAllocation(SpecCluster):
             workers={node.name: _spec(node, shape, options) for node, shape in zip(nodes, shapes, strict=True)},
             scheduler={"cls": Scheduler, "options": scheduler | dict(scheduler_options or {})},
             security=security,
+            silence_logs=silence_logs,
             **arguments,
         )
 
@@ -159,61 +160,63 @@ class NodeStep(ProcessInterface):
         super().__init__(scheduler, name)
         srun = ["srun", "--nodes=1", "--ntasks=1", f"--nodelist={node.name}", f"--cpus-per-task={node.n_cores}", "--overlap"]
         # --export: a driver that was submitted with --export=NONE would hand on as little
-        srun += [
-            f"--job-name=surveycnn-{node.name}",
-            "--export=ALL",
-            f"--output={log}{node.name}.log",
-            "--open-mode=append",
-            *how["srun_args"],
-        ]
+        srun += [f"--job-name=surveycnn-{node.name}", "--export=ALL", "--quiet", *how["srun_args"]]
         self.command = [*srun, *worker_command(scheduler, node, shape, how["gpus"], how["python"]), *how["worker_args"]]
         self._node, self._environment, self._n_restarts = node, environment, n_restarts
-        self._process: Process | None = None
+        self._log = Path(f"{log}{node.name}.log")
+        self._process: subprocess.Popen[bytes] | None = None
         self._kept: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        await self._start_process()
-        self._kept = asyncio.create_task(self._keep())
+        self._process = self._start_process()
+        self._kept = asyncio.create_task(self._keep(self._process))
         await super().start()
 
     async def close(self) -> None:
-        if self._kept:
+        """End the step: at SIGTERM srun kills all that it has started, which harms no result."""
+        if self._kept is not None and self._process is not None:
             self._kept.cancel()
-        if self._process and self._process.returncode is None:
-            await _end(self._process)
+            for end in (self._process.terminate, self._process.kill):
+                end()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(_ended(self._process), CLOSE_SECONDS)
+                    break
         await super().close()
 
-    async def _start_process(self) -> None:
+    def _start_process(self) -> subprocess.Popen[bytes]:
         # a session of its own: Ctrl-C in a terminal is the driver's, which closes its steps in order
-        self._process = await asyncio.create_subprocess_exec(
-            *self.command, stdin=DEVNULL, env=os.environ | self._environment, start_new_session=True
-        )
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=os.environ | self._environment,
+                start_new_session=True,
+            )
 
-    async def _keep(self) -> None:
+    async def _keep(self, process: subprocess.Popen[bytes]) -> None:
         n_left, pause = self._n_restarts, 1.0
         while True:
-            assert self._process is not None
             started = time.monotonic()
-            code = await self._process.wait()
+            code = await _ended(process)
             if time.monotonic() - started > GOOD_SECONDS:
                 n_left, pause = self._n_restarts, 1.0
+            found = f"the workers of node {self._node.name} have ended (srun: {code}; {self._log})"
             if n_left == 0:
-                logger.error("the workers of node %s ended again and again: the run goes on without them", self._node.name)
+                logger.error("%s again and again: the run goes on without them", found)
                 return
-            logger.warning("the workers of node %s have ended (srun: %s) and are started again", self._node.name, code)
+            logger.warning("%s and are started again", found)
             await asyncio.sleep(pause)
             n_left, pause = n_left - 1, min(4 * pause, 60.0)
-            await self._start_process()
+            process = self._process = self._start_process()
 
 
-async def _end(process: Process) -> None:
-    """End a step: at SIGTERM srun kills all that it has started, which harms no result."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            process.send_signal(number)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), CLOSE_SECONDS)
-            return
+async def _ended(process: subprocess.Popen[bytes]) -> int:
+    """The exit code of a process, once it has one."""
+    while (code := process.poll()) is None:
+        await asyncio.sleep(POLL_SECONDS)
+    return code
 
 
 def worker_command(scheduler: str, node: Node, shape: Shape, gpus: bool, python: str) -> list[str]:
