@@ -206,7 +206,9 @@ def dashboard_link(client: Any, cluster: Any) -> str:
         link: str = client.dashboard_link or ""
     except KeyError:
         return ""
-    spec = getattr(cluster, "scheduler_spec", None) or {}
-    asked_for = str(spec.get("options", {}).get("dashboard_address") or "")
+    options = (getattr(cluster, "scheduler_spec", None) or {}).get("options", {})
+    if options.get("dashboard") is False:
+        return ""
+    asked_for = str(options.get("dashboard_address") or "")
     host, port = asked_for.rpartition(":")[0], link.rpartition(":")[2]
     return f"http://{host}:{port}" if host in ("127.0.0.1", "localhost") else link

@@ -20,6 +20,9 @@ from surveycnn.run.batch import BATCH_SECONDS, BatchResult, Task, call_batch, re
 CHECK_SECONDS = 60.0
 """Silence after which the cluster is asked whether it still has workers."""
 
+LOOK_SECONDS = 2.0
+"""Interval at which workers that have come find work although no unit has ended."""
+
 ATTEMPTS = 3
 """Times that a unit is tried before an exception is taken as final."""
 
@@ -104,6 +107,7 @@ def execute(
     waiting = _Waiting(tasks, n_tasks, width)
     running: dict[Future, list[_Try]] = {}
     ended: SimpleQueue[Future] = SimpleQueue()
+    silence = 0.0
     try:
         while True:
             while len(running) < width() and (batch := waiting.next_batch()):
@@ -113,10 +117,14 @@ def execute(
             if not running:
                 return
             try:
-                future = ended.get(timeout=CHECK_SECONDS)
-            except Empty:
-                check()
+                future = ended.get(timeout=min(LOOK_SECONDS, CHECK_SECONDS))
+            except Empty:  # the window may be another one by now
+                silence += LOOK_SECONDS
+                if silence >= CHECK_SECONDS:
+                    check()
+                    silence = 0.0
                 continue
+            silence = 0.0
             batch = running.pop(future)
             if future.cancelled():
                 check()  # the connection to the scheduler was lost; if it is there again, nothing has happened

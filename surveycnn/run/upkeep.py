@@ -143,6 +143,8 @@ class Keeper:
         for key, worker in list(cluster.workers.items()):
             if worker.status in (Status.created, Status.undefined, Status.closed, Status.failed):
                 del cluster.workers[key]
+                if worker.status == Status.created:  # the batch system has refused it, and Dask would ask for it at the end
+                    worker.status = Status.closed
             elif there & _names(key, cluster.worker_spec.get(key, {})):
                 self._absent_since[worker] = float("inf")
             elif worker in self._absent_since and not hasattr(worker, "process"):  # a nanny sees to its process itself

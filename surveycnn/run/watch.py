@@ -47,6 +47,7 @@ class Watch:
         self._client, self.ledger, self._ask, self.say, self.judge = client, ledger, ask, say, judge
         self._seen_joining: dict[str, float] = {}
         self._asked = self._said = float("-inf")
+        self._n_asked = 0
         self._counts = (0, 0, 0)
 
     @contextmanager
@@ -80,29 +81,38 @@ class Watch:
         if message.get("action") == "add-worker":
             self._seen_joining[message["worker"]] = time.perf_counter()
         elif message.get("action") == "remove-worker":
-            self._seen_joining.pop(message["worker"], None)
-            self.ledger.leave(message["worker"], is_lost=not message.get("expected", False))
+            self._leave(message["worker"], is_lost=not message.get("expected", False))
+
+    def _leave(self, address: str, *, is_lost: bool) -> None:
+        at = self._seen_joining.pop(address, None)
+        if at is not None:  # it was not there for long enough to be asked about; it counts as a small one
+            self.ledger.join(address, "", 1, at=at)
+        self.ledger.leave(address, is_lost=is_lost)
 
     def look(self) -> None:
         """Ask the scheduler about workers where there is reason to: the more workers, the less often."""
         now = time.perf_counter()
-        pause = max(LOOK_SECONDS, 0.01 * self.ledger.n_there) if self._seen_joining else ASK_SECONDS
+        # the second time soon: workers may have joined between the first answer and the first event
+        has_reason = self._seen_joining or self._n_asked < 2
+        pause = max(LOOK_SECONDS, 0.01 * self.ledger.n_there) if has_reason else ASK_SECONDS
         if now - self._asked < pause:
             return
-        if self._asked > 0:
+        if self._n_asked:
             self._client.subscribe_topic(TOPIC, self._hear)  # it may be another scheduler by now
+        self._n_asked += 1
         found, self._asked = self._ask(), now
         for address in self.ledger.addresses - set(found):
-            self.ledger.leave(address, is_lost=True)
+            self._leave(address, is_lost=True)
+        known = self.ledger.addresses
         for address, worker in found.items():
             at = self._seen_joining.pop(address, None)
-            if address not in self.ledger.addresses:
+            if address not in known:
                 presence = self.ledger.join(address, str(worker["name"]), worker["nthreads"], worker.get("memory_limit"), at)
                 if text := self.judge(presence):
                     self.say(text)
         for address, at in list(self._seen_joining.items()):
             if at < now and address not in found:  # it has left again before anybody could ask
-                self._seen_joining.pop(address, None)
+                self._leave(address, is_lost=True)
 
     def _counted(self) -> tuple[int, int, int]:
         return self.ledger.n_joined, self.ledger.n_there, self.ledger.n_lost
