@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +20,8 @@ from fault_injection import n_files
 from services.slurm import Slurm, missing_for_slurm, running_slurm, wait_until
 from small_sky import write_small_sky
 
+from surveycnn.run.cluster_files import start_cluster
+
 pytestmark = [
     pytest.mark.deploy,
     pytest.mark.skipif(missing_for_slurm() is not None, reason=str(missing_for_slurm())),
@@ -28,6 +32,15 @@ DEPLOY = ROOT / "deploy"
 N_TILES = 64
 SETTINGS = {"models": "[photoz]", "formats": "[fits]", "tiling.core_px": "64"}
 WORKER_JOBS, RUN_JOB = "dask-worker", "surveycnn"
+
+
+@pytest.fixture(autouse=True)
+def _certificates():
+    """dask-jobqueue leaves it to the garbage collector to close the files of its certificates."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +209,32 @@ def test_allocation__of_two_nodes_starts_a_step_again(slurm, new_run, expected):
     wait_until(lambda: slurm.detail(job)["JobState"] == "COMPLETED", f"the end of the run\n{run.log()}", 120)
     assert "the workers of node n2 have ended" in run.log()
     assert run.catalog() == expected
+    assert_nothing_left(slurm)
+
+
+MOCK = {"DASK_CUDA_TEST_DISABLE_DEVICE_SPECIFIC": "1", "DASK_CUDA_TEST_SINGLE_GPU": "1"}
+"""Private switches of dask-cuda, with which its workers start without a GPU."""
+MOCK_ARGUMENTS = '"--worker-class", "dask_cuda.utils_test.MockWorker", "--dashboard-address"'
+
+
+def test_gpu_jobs__have_a_device_and_a_worker_each_until_their_lifetime(slurm, new_run, monkeypatch):
+    pytest.importorskip("dask_cuda.utils_test")
+    from distributed import Client
+
+    edited = {"7.5h": "8s", "15m": "1s", "32GB": "3GB", "job_cpu: 8": "job_cpu: 2", '"--dashboard-address"': MOCK_ARGUMENTS}
+    run = new_run("slurm-cuda", edited)
+    for key, value in (run.environment | MOCK).items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.chdir(run.folder)
+    with start_cluster(run.cluster) as cluster, Client(cluster, set_as_default=False) as client:
+        cluster.scale(jobs=2)
+        client.wait_for_workers(2, timeout=60)
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        assert [worker["nthreads"] for worker in workers] == [4, 4]
+        assert [round(worker["memory_limit"] / 1e9, 1) for worker in workers] == [3.0, 3.0]
+        devices = client.run(lambda: (os.environ["SLURMD_NODENAME"], os.environ["CUDA_VISIBLE_DEVICES"]))
+        assert sorted(devices.values()) == [("n1", "0"), ("n2", "0")], "one GPU of each node, as Slurm has given it"
+        wait_until(lambda: not slurm.jobs(WORKER_JOBS), "the end of both workers by the lifetime in their environment", 60)
     assert_nothing_left(slurm)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import shutil
 import subprocess
+import warnings
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,15 @@ from surveycnn.run.cluster_files import check_cluster, read_cluster_file, start_
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 SCRIPTS = sorted((DEPLOY / "slurm").glob("*.sbatch"))
 NAMES = ("slurm-cpu", "slurm-cuda")
+
+
+@pytest.fixture(autouse=True)
+def _certificates():
+    """dask-jobqueue leaves it to the garbage collector to close the files of its certificates."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture
