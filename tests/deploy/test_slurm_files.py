@@ -165,6 +165,19 @@ def test_batch_scripts__shellcheck(script):
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.parametrize("recipe", sorted((DEPLOY / "apptainer").glob("*.def")), ids=lambda path: path.name)
+def test_apptainer__sections_are_shell_and_name_files_that_exist(recipe):
+    sections = dict(re.findall(r"^%(\w+)\n(.*?)(?=^%|\Z)", recipe.read_text(), re.MULTILINE | re.DOTALL))
+    assert {"files", "post", "environment", "runscript", "test"} == set(sections)
+    for line in sections.pop("files").strip().splitlines():
+        source, _ = line.split()
+        assert (DEPLOY.parent / source).exists(), f"{recipe.name} copies {source}"
+    for name, script in sections.items():
+        done = subprocess.run(["sh", "-n"], input=script, capture_output=True, text=True)
+        assert done.returncode == 0, f"{recipe.name}, %{name}: {done.stderr}"
+    assert "requirements" in sections["post"] and "PYTHONNOUSERSITE=1" in sections["environment"]
+
+
 def option(words: list[str], name: str) -> str:
     """What follows an option that is given once."""
     assert words.count(name) == 1, (name, words)
