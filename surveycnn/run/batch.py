@@ -121,7 +121,7 @@ def _worker_of(ends: list[End]) -> dict[str, Any]:
     """What is known of this worker process, where one of `ends` calls for it."""
     if all(end[0] == "done" for end in ends) or not (address := _worker_address()):
         return {}
-    from surveycnn.run.worker_logs import worker_record
+    from surveycnn.run.log_files import worker_record
 
     return worker_record(address)
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import compress
 from threading import Lock, Thread
 from typing import Any
@@ -22,6 +23,7 @@ from surveycnn.run.checks import check_memory, small_worker
 from surveycnn.run.cluster import Cluster, open_cluster
 from surveycnn.run.execute import ATTEMPTS, Outcome, Task, execute, execute_alone
 from surveycnn.run.given_sources import write_sources
+from surveycnn.run.log_files import worker_failure
 from surveycnn.run.plan import MosaicPlan, Plan, WorkUnit, check_run, placement
 from surveycnn.run.progress import Progress, Silent
 from surveycnn.run.resume import bind_plan, check_unchanged
@@ -52,15 +54,10 @@ class Session:
         """The cluster of the configuration, started when it is first needed."""
         with self._lock:
             if self._cluster is None:
+                word, judge = self.plan.config.cluster, partial(small_worker, self.plan)
+                opened = open_cluster(word, say=self.progress.message, judge=judge, logs=self.store.log_path)
                 with self.accounting.stage(START_UP):
-                    self._cluster = self._stack.enter_context(
-                        open_cluster(
-                            self.plan.config.cluster,
-                            say=self.progress.message,
-                            judge=lambda worker: small_worker(self.plan, worker),
-                            logs=self.store.log_path,
-                        )
-                    )
+                    self._cluster = self._stack.enter_context(opened)
                 self.accounting.workers = self._cluster.workers
                 self.progress.message(f"cluster {self._cluster.description}")
                 check_memory(self.plan, self._cluster.memory_limit, self._cluster.n_threads)
@@ -246,12 +243,10 @@ def run_tiles(session: Session, mosaic: MosaicPlan, make_function: Callable[[], 
         return Counter()
     session.progress.add("infer", n_todo)
     cluster, function = session.cluster, make_function()
-    folder = str(session.store.root)
+    folder, care = str(session.store.root), session.care(session.limits.tile_seconds)
     tasks = (Task(function, unit, folder) for unit in compress(session.plan.units(mosaic), todo))
     states: Counter[str] = Counter()
-    for outcome in execute(
-        cluster.executor, tasks, window=lambda: cluster.window, n_tasks=n_todo, **session.care(session.limits.tile_seconds)
-    ):
+    for outcome in execute(cluster.executor, tasks, window=lambda: cluster.window, n_tasks=n_todo, **care):
         if not states:
             session.say_engine()
         states[_record(session, mosaic, outcome)] += 1
@@ -299,15 +294,7 @@ def _record(session: Session, mosaic: MosaicPlan, outcome: Outcome) -> str:
         session.accounting.add_tile(mosaic, outcome.task.unit.tile, outcome.result.n_sources, outcome.result.seconds)
     if outcome.state in ("failed", "quarantined"):
         tile = outcome.task.unit.tile
-        session.store.write_failure(tile, outcome.state, outcome.reason, outcome.details, _about_worker(session, outcome))
+        about = worker_failure(session.store.log_path, outcome.worker)
+        session.store.write_failure(tile, outcome.state, outcome.reason, outcome.details, about)
         session.progress.message(f"tile {tile.name} of mosaic {tile.mosaic} {outcome.state}: {outcome.reason}")
     return outcome.state
-
-
-def _about_worker(session: Session, outcome: Outcome) -> dict[str, Any]:
-    """What is known of the worker on which a tile failed, with the end of its log; nothing where the tile ran in this process."""
-    if not outcome.worker:
-        return {}
-    from surveycnn.run.worker_logs import worker_failure
-
-    return worker_failure(session.store.log_path, outcome.worker)

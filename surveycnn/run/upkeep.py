@@ -20,18 +20,20 @@ FRUITLESS_ROUNDS = 12
 """Rounds of new workers of which none has ended a tile, after which the run is given up: the queue would fill for ever."""
 REFUSED_ROUNDS = 3
 """The same where starting them fails and none was ever there."""
-CLOSE_SECONDS = 10.0
-"""Time that a cluster has to close; what is left of it then is killed where that can be done from here."""
+CLOSE_SECONDS, CLOSE_JOBS_SECONDS = 10.0, 20.0
+"""Time that a cluster on this machine has to close, and one that has to call a batch system for that."""
 
 
 @contextmanager
 def closed_at_end(cluster: Any) -> Iterator[Any]:
-    """A Dask cluster, closed afterwards within :data:`CLOSE_SECONDS`, however busy its workers are."""
+    """A Dask cluster, closed afterwards in time, however busy its workers are; what is left of it here is killed then."""
+    from distributed import LocalCluster
+
     try:
         yield cluster
     finally:
         try:
-            cluster.close(timeout=CLOSE_SECONDS)
+            cluster.close(timeout=CLOSE_SECONDS if isinstance(cluster, LocalCluster) else CLOSE_JOBS_SECONDS)
         except BaseException as error:
             cluster.shutdown_on_close = False  # else it is closed once more at exit
             _kill_workers(cluster)

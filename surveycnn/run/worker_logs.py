@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import faulthandler
 import logging
-import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,29 +16,9 @@ from typing import Any, TextIO
 
 from distributed import NannyPlugin, WorkerPlugin
 
-from surveycnn.errors import printable
+from surveycnn.run.log_files import HEADER, log_path, worker_record
 
-TAIL_LINES, TAIL_BYTES = 30, 8192
-"""Of a log, kept with the failure of a tile."""
 FORGET_SECONDS = 3.0
-HEADER = "# worker "
-
-
-def log_path(folder: Path, address: str) -> Path:
-    """File of the worker at an address.
-
-    >>> log_path(Path("logs"), "tcp://10.0.0.7:40123").name
-    '10.0.0.7_40123.log'
-    """
-    return folder / (re.sub(r"[^\w.-]+", "_", address.partition("://")[2] or address) + ".log")
-
-
-def worker_record(address: str) -> dict[str, Any]:
-    """Plain values about this process, a worker: what its batch system calls it included."""
-    named = {"slurm_job_id": os.environ.get("SLURM_JOB_ID"), "slurm_step_id": os.environ.get("SLURM_STEP_ID")}
-    if "KUBERNETES_SERVICE_HOST" in os.environ:
-        named["pod"] = os.environ.get("POD_NAME") or os.environ.get("HOSTNAME")
-    return {"address": address, "host": os.uname().nodename, "pid": os.getpid()} | {k: v for k, v in named.items() if v}
 
 
 class LogToFile(WorkerPlugin):
@@ -64,7 +42,7 @@ class LogToFile(WorkerPlugin):
             for logger in _loggers():
                 logger.addHandler(self._handler)
             if not faulthandler.is_enabled():
-                faulthandler.enable(self._stream)
+                faulthandler.enable(self._stream, all_threads=False)  # Dask has dozens that wait
                 self._takes_crashes = True
 
     def teardown(self, worker: Any) -> None:
@@ -119,29 +97,6 @@ def _handler(stream: TextIO) -> logging.Handler:
     handler.setLevel(logging.WARNING)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return handler
-
-
-def read_log(folder: Path, address: str) -> tuple[dict[str, str], list[str]]:
-    """What the log of a worker says of its process, and its last lines; empty where there is none."""
-    about: dict[str, str] = {}
-    lines: list[str] = []
-    with suppress(OSError), open(log_path(folder, address), "rb") as stream:
-        first = stream.readline(2048).decode("utf-8", "replace")
-        if first.startswith(HEADER):
-            about = dict(part.split("=", 1) for part in first.removeprefix(HEADER).split() if "=" in part)
-        stream.seek(max(stream.tell(), os.fstat(stream.fileno()).st_size - TAIL_BYTES))
-        lines = [printable(line) for line in stream.read(TAIL_BYTES).decode("utf-8", "replace").splitlines()]
-    return about, lines[-TAIL_LINES:]
-
-
-def worker_failure(folder: Path, worker: dict[str, Any]) -> dict[str, Any]:
-    """Of the record of a failed tile: the worker, the name of its log in the work directory, and the end of it."""
-    if not worker.get("address"):
-        return {}
-    about, tail = read_log(folder, worker["address"])
-    path = log_path(folder, worker["address"])
-    record: dict[str, Any] = {"worker": {key: value for key, value in about.items() if key != "started"} | worker}
-    return record | ({"log": f"{folder.name}/{path.name}", "log_tail": tail} if path.is_file() else {})
 
 
 @contextmanager
