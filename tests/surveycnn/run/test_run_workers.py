@@ -221,3 +221,46 @@ def test_open_cluster__says_where_the_dashboard_is():
     assert len(said) == 1
     assert said[0].startswith("dashboard http://127.0.0.1:")
     assert not said[0].endswith(":0")
+
+
+def test_open_cluster__adapts_to_the_work(tmp_path):
+    adapt = {"minimum": 1, "maximum": 2, "interval": "100ms", "target_duration": "100ms", "wait_count": 1}
+    with open_cluster(local_file(tmp_path, 1, adapt_kwargs=adapt)) as cluster:
+        assert cluster.window == 2 * 2, "what it may grow to"
+        tasks = [Task(Meets(tmp_path, "go"), i) for i in range(6)]
+        outcomes = execute(cluster.executor, tasks, window=lambda: cluster.window, **cluster.care(60.0))
+        reader = threading.Thread(target=lambda: found.extend(outcomes))
+        found: list = []
+        reader.start()
+        wait_for(lambda: len(set(pids(tmp_path))) == 2)
+        (tmp_path / "go").touch()
+        reader.join(60)
+        assert {outcome.state for outcome in found} == {"done"}
+        wait_for(lambda: cluster.workers.n_there == 1)
+        record = cluster.workers.record([(0, 1e9)])
+    assert (record["most_at_once"], record["lost"]) == (2, 0)
+    assert record["left"] >= 1
+
+
+@pytest.mark.parametrize("word", ["threads", "local-small"])
+def test_stop__ends_the_waiting_of_other_threads(tmp_path, word):
+    """As when one of many mosaics is interrupted: the threads of the others would wait for their tiles else."""
+    with open_cluster(word) as cluster:
+        tasks = [Task(Meets(tmp_path, "go"), i) for i in range(50)]
+        ended: list[str] = []
+
+        def wait() -> None:
+            try:
+                list(execute(cluster.executor, tasks, window=lambda: cluster.window, **cluster.care(60.0)))
+            except ClusterError as error:
+                ended.append(str(error))
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        wait_for(lambda: pids(tmp_path))
+        cluster.stop()
+        waiting.join(60)
+        (tmp_path / "go").touch()
+    assert len(ended) == 1
+    assert "the run was stopped" in ended[0]
+    assert len(pids(tmp_path)) < 50
