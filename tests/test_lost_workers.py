@@ -220,6 +220,49 @@ def test_survey__whose_scheduler_is_killed_ends_with_a_message_and_goes_on(nine_
     assert (tmp_path / "catalog.fits").read_bytes() == quiet
 
 
+@dataclass(frozen=True)
+class WaitsAtGate:
+    """Says that it is there, and waits until a gate is open."""
+
+    folder: Path
+
+    def __call__(self) -> None:
+        (self.folder / f"waits-{os.getpid()}").touch()
+        wait_for((self.folder / "open").exists)
+
+
+@pytest.mark.slow  # it starts three workers
+def test_survey__whose_workers_are_killed_and_retired_gives_the_same_rows(nine_tiles, quiet, tmp_path, monkeypatch):
+    """In the middle of their tiles: one without a word, the other as at the end of its lifetime, and a third has to do it all."""
+    gates = tmp_path / "gates"
+    gates.mkdir()
+    inject(monkeypatch, WaitsAtGate(gates), "r0000_c0000", "r0000_c0001", models=False)
+    with own_cluster(2, "--no-nanny") as own:
+        with distributed.Client(own.address, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=60)
+
+            def change() -> None:
+                wait_for(lambda: len(list(gates.glob("waits-*"))) == 2)
+                killed, retired = own.workers
+                address = next(address for address, pid in client.run(os.getpid).items() if pid == retired.pid)
+                killed.kill()
+                own.add_worker("--no-nanny")
+                client.retire_workers([address])
+                client.wait_for_workers(1, timeout=60)
+                (gates / "open").touch()
+
+            changer = threading.Thread(target=change)
+            changer.start()
+            result = run_survey(load_config(nine_tiles, overrides(tmp_path / "out", own.address)))
+            changer.join()
+    assert result.is_complete
+    workers = result.performance["workers"]
+    assert (workers["joined"], workers["left"], workers["lost"]) == (3, 1, 1)
+    assert 0 < workers["efficiency"] <= 1
+    assert "3 workers" not in result.summary(), "they were not there at once"
+    assert (tmp_path / "out" / "catalog.fits").read_bytes() == quiet
+
+
 def slow_down() -> None:
     time.sleep(0.3)
 

@@ -37,7 +37,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_open_cluster__that_is_interrupted_leaves_no_process(tmp_path, number):
     """The signal goes to the whole group, as a terminal and Slurm send it."""
     (tmp_path / "driver.py").write_text(DRIVER)
