@@ -9,6 +9,7 @@ import pytest
 from surveycnn.errors import ClusterError
 from surveycnn.run.cluster import open_cluster
 from surveycnn.run.execute import Task, execute
+from surveycnn.run.machine import GPU_THREADS_PER_WORKER
 
 
 def square(x: int) -> int:
@@ -47,17 +48,16 @@ def test_local_cuda__starts_a_worker_per_gpu_with_its_own_device_first(monkeypat
     monkeypatch.setenv("DASK_CUDA_TEST_DISABLE_DEVICE_SPECIFIC", "1")
     monkeypatch.setenv("DASK_CUDA_TEST_SINGLE_GPU", "1")
     utils_test = pytest.importorskip("dask_cuda.utils_test", reason="dask-cuda has moved its test worker")
-    from dask_cuda import LocalCUDACluster
     from distributed import Client
 
+    from surveycnn.run import local_cuda
+
+    monkeypatch.setattr(local_cuda, "check_gpu", lambda: None)
     with (
-        LocalCUDACluster(
-            CUDA_VISIBLE_DEVICES=[0, 1],
-            worker_class=utils_test.MockWorker,
-            device_memory_limit=None,
-            dashboard_address="127.0.0.1:0",
-        ) as cluster,
+        local_cuda.LocalCUDAWorkers(CUDA_VISIBLE_DEVICES=[0, 1], worker_class=utils_test.MockWorker) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         devices = client.run(lambda: os.environ["CUDA_VISIBLE_DEVICES"])
+        threads = client.nthreads()
     assert sorted(devices.values()) == ["0,1", "1,0"]
+    assert set(threads.values()) == {GPU_THREADS_PER_WORKER}
