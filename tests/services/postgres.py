@@ -46,12 +46,9 @@ def postgres(database: str = "prefect") -> Iterator[str]:
             folder / "data",
         ]
         subprocess.run(initdb, **run)
-        server = subprocess.Popen(
-            [programs / "postgres", "-D", folder / "data", "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"],
-            user=owner,
-            cwd=folder,
-            stderr=(folder / "log").open("wb"),
-        )
+        command = [programs / "postgres", "-D", folder / "data", "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"]
+        with (folder / "log").open("wb") as log:
+            server = subprocess.Popen(command, user=owner, cwd=folder, stderr=log)
         _create(programs, folder, database, server)
         yield f"postgresql+asyncpg://prefect@/{database}?host={folder}"
     finally:
