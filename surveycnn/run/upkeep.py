@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Event, Thread
-from typing import Any
+from typing import Any, cast
 
 from surveycnn.run.workers import WorkerLedger
 
@@ -68,12 +68,12 @@ def kept_up(cluster: Any, ledger: WorkerLedger, give_up: Callable[[str], None]) 
         yield
         return
     keeper = Keeper(cluster, ledger, give_up)
-    over = Event()
+    over, loop = Event(), cast(Any, cluster.loop)
 
     def look() -> None:
         while not over.wait(LOOK_SECONDS):
-            with suppress(RuntimeError):  # its loop has ended
-                cluster.loop.add_callback(keeper.look)
+            with suppress(RuntimeError):  # it has ended
+                loop.add_callback(keeper.look)
 
     thread = Thread(target=look, name="surveycnn-upkeep", daemon=True)
     thread.start()

@@ -232,7 +232,7 @@ def test_open_cluster__adapts_to_the_work(tmp_path):
         reader = threading.Thread(target=lambda: found.extend(outcomes))
         found: list = []
         reader.start()
-        wait_for(lambda: len(set(pids(tmp_path))) == 2)
+        wait_for(lambda: cluster.workers.n_there == 2)
         (tmp_path / "go").touch()
         reader.join(60)
         assert {outcome.state for outcome in found} == {"done"}
