@@ -43,6 +43,11 @@ def test_compose__telemetry_is_off(name):
     assert (environment["DO_NOT_TRACK"], environment["PREFECT_SERVER_ANALYTICS_ENABLED"]) == ("1", "false")
 
 
+def test_compose__interface_is_made_where_the_server_may_write():
+    environment = SERVICES["server"]["environment"]
+    assert environment["PREFECT_UI_STATIC_DIRECTORY"].startswith(environment["PREFECT_HOME"])
+
+
 def compose(**environment: str) -> subprocess.CompletedProcess[str]:
     inherited = {name: value for name, value in os.environ.items() if name != "POSTGRES_PASSWORD"}
     command = ["docker-compose", "-f", str(FILE), "config"]
