@@ -26,7 +26,7 @@ from surveycnn.run.accounting import performance_line
 from surveycnn.run.plan import MosaicPlan, Plan, WorkUnit
 from surveycnn.run.session import Session
 from surveycnn.run.spread import SPREAD_ROWS, SpreadOut
-from surveycnn.run.status import STATES, RunStatus, run_status
+from surveycnn.run.status import STATES, RunStatus, run_status, where_to_look
 from surveycnn.run.store import TileRecord, WorkStore, atomic_path
 from surveycnn.schema import Schema
 from surveycnn.sky.chunks import ChunkStore
@@ -60,7 +60,9 @@ class SurveyResult:
             f"{self.n_sources} sources ({self.n_primary} primary) from {self.status.tiles.total()} tiles: {tiles}",
             *self.notes,
         ]
-        lines += [f"{p['state']}: tile {p['tile']} of {p['mosaic']}: {p['reason']}" for p in self.status.problems]
+        lines += [
+            f"{p['state']}: tile {p['tile']} of {p['mosaic']}: {p['reason']}{where_to_look(p)}" for p in self.status.problems
+        ]
         if self.performance["tiles"]:
             lines.append(performance_line(self.performance))
         return "\n".join([*lines, f"catalog: {self.output}"])

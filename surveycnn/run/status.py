@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,3 +77,15 @@ def _whereabouts(store: WorkStore, failure: dict[str, Any]) -> dict[str, Any]:
     if isinstance(failure.get("log"), str) and (path := store.root / failure["log"]).is_file():
         found["log"] = str(path)
     return found
+
+
+def where_to_look(problem: Mapping[str, Any]) -> str:
+    """Words after the reason of a problem: the host, and the log of the worker; empty where they are not known.
+
+    >>> where_to_look({"worker": {"host": "node1"}, "log": "work/logs/10.0.0.7_40123.log"})
+    ' (on node1: work/logs/10.0.0.7_40123.log)'
+    >>> where_to_look({"reason": "no end within 5 s"})
+    ''
+    """
+    host, log = problem.get("worker", {}).get("host"), problem.get("log")
+    return f" (on {host or 'its worker'}: {log})" if log else f" (on {host})" if host else ""
