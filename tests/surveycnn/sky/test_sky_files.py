@@ -45,6 +45,19 @@ def test_local_bytes__through_fsspec():
         local_bytes("memory://sky/b.bin")
 
 
+@pytest.mark.parametrize(("suffix", "compress"), [("", bytes), (".gz", gzip.compress), (".bz2", bz2.compress)])
+def test_local_bytes__digest_of_what_is_stored_comes_with_a_copy(suffix, compress):
+    import fsspec
+
+    url, content = f"memory://sky/digest.fits{suffix}", bytes(range(256)) * 100
+    stored = compress(content) + (b"" if not suffix else b"\0" * 100)  # padding, which decompressors leave
+    with fsspec.open(url, "wb") as stream:
+        stream.write(stored)
+    with local_bytes(url) as copy:
+        assert copy.read() == content
+        assert copy.sha256 == file_sha256(url) == hashlib.sha256(stored).hexdigest()
+
+
 def test_local_bytes__missing(tmp_path):
     with pytest.raises(InputError, match="does not exist: correct the path"):
         local_bytes(str(tmp_path / "a.fits"))
