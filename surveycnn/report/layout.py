@@ -10,7 +10,7 @@ import pyarrow as pa
 from surveycnn.bands import KNOWN_BANDS
 from surveycnn.catalogs.query import Catalog
 from surveycnn.catalogs.redshifts import MIXTURE
-from surveycnn.catalogs.source import HatsSource
+from surveycnn.catalogs.source import sky_of
 from surveycnn.catalogs.tables import arrow_to_numpy
 
 DOMAIN_COLUMNS = {"lens": "lens_domain", "morphology": "morph_domain", "merger": "merger_domain", "photoz": "pz_domain"}
@@ -40,8 +40,8 @@ class Layout:
     def of(cls, catalog: Catalog) -> Layout:
         """Layout of a catalog, whoever has made it."""
         schema = catalog.schema
-        source = catalog._source
-        ra, dec = (source.ra_column, source.dec_column) if isinstance(source, HatsSource) else ("ra", "dec")
+        sky = sky_of(catalog._source)
+        ra, dec = sky.ra, sky.dec
         numbers = {field.name for field in schema if _is_number(field.type)}
         bands = [name.removeprefix("flux_") for name in numbers if name.replace("flux_", "flux_err_", 1) in numbers - {name}]
         answers = [name for name in schema.names if name.startswith("morph_") and f"{name}_conc" in numbers and name in numbers]

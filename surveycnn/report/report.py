@@ -171,7 +171,8 @@ def _data(
         "flags": [{"value": flag.value, "name": flag.name, "doc": flag.doc} for flag in FLAGS],
         "sources": sources,
         "rankings": rankings,
-        "north": pictures.north,
+        "compass": {mosaic: list(found) for mosaic, found in pictures.compass.items()},
+        "bands": list(found.layout.bands),
         "pictureArcsec": FIELD_ARCSEC,
     }
 

@@ -49,8 +49,8 @@ class Pictures:
     """Red, green and blue, or one band for grey."""
     reason: str
     """Why pictures are missing; empty where none is."""
-    north: dict[str, float]
-    """Of each mosaic: angle in degrees of north, from up to the left."""
+    compass: dict[str, tuple[float, bool]]
+    """Of each mosaic: angle in degrees of north, from up to the left, and whether east is to its left."""
 
 
 def colour_bands(bands: Sequence[str], wanted: Sequence[str] = ("g", "r", "i")) -> tuple[str, ...]:
@@ -88,8 +88,8 @@ def cut_pictures(
             stores[mosaic] = None
             reasons.append(str(error))
     uris = [_picture(stores[place.mosaic], place, factors, reasons) for place in places]
-    north = {name: mosaic.north for name, mosaic in stores.items() if mosaic is not None}
-    return Pictures(uris, chosen, next(iter(reasons), ""), north)
+    compass = {name: mosaic.compass for name, mosaic in stores.items() if mosaic is not None}
+    return Pictures(uris, chosen, next(iter(reasons), ""), compass)
 
 
 def _picture(mosaic: _Mosaic | None, place: Place, factors: np.ndarray, reasons: list[str]) -> str | None:
@@ -119,7 +119,7 @@ class _Mosaic:
         self._has_bits = any((chunks.band_record(band) or {}).get("has_bits") for band in present)
         self._sky, rms = np.asarray(chunks.array("sky")), np.asarray(chunks.array("rms"))
         self.noise = np.array([_median(rms[i]) if i is not None else 1.0 for i in self._order])
-        self.north = _north(chunks)
+        self.compass = _compass(chunks)
 
     def cut(self, place: Place) -> np.ndarray:
         """(band, y, x) nJy per pixel around a position, NaN where there is nothing; all NaN in a band that is missing."""
@@ -194,10 +194,13 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(known)) if known.size else 1.0
 
 
-def _north(chunks: ChunkStore) -> float:
-    """Angle of north in the middle of a mosaic, in degrees from up to the left."""
+def _compass(chunks: ChunkStore) -> tuple[float, bool]:
+    """Angle of north in the middle of a mosaic, in degrees from up to the left, and whether east is to its left."""
     x, y = (chunks.nx - 1) / 2, (chunks.ny - 1) / 2
-    ra, dec = chunks.wcs.all_pix2world(x, y, 0)
-    up = min(float(dec) + 1e-3, 90.0)
-    nx, ny = chunks.wcs.all_world2pix(ra, up, 0)
-    return round(float(np.degrees(np.arctan2(-(nx - x), ny - y))), 1)
+    ra, dec = (float(value) for value in chunks.wcs.all_pix2world(x, y, 0))
+    step = -1e-3 if dec > 0 else 1e-3  # never over a pole
+    points = chunks.wcs.all_world2pix([ra, ra + 1e-3 / max(np.cos(np.radians(dec)), 1e-3)], [dec + step, dec], 0)
+    (north_x, east_x), (north_y, east_y) = points[0] - x, points[1] - y
+    north_x, north_y = north_x * np.sign(step), north_y * np.sign(step)
+    angle = round(float(np.degrees(np.arctan2(-north_x, north_y))), 1)
+    return angle + 0.0, bool(north_x * east_y - north_y * east_x > 0)

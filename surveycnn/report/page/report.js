@@ -57,6 +57,8 @@
   const said = byId("said");
   let sayTimer = 0;
   function say(text) {
+    const place = byId("detail").open ? byId("detail") : document.body; // what is outside of an open view is behind it
+    if (said.parentNode !== place) { place.append(said); }
     said.textContent = text;
     clearTimeout(sayTimer);
     sayTimer = setTimeout(() => { said.textContent = ""; }, 1800);
@@ -349,13 +351,14 @@
 
   // -- the opened view
   function compass(source) {
-    const turn = data.north[source.mosaic];
-    if (turn === undefined || !source.picture) { return null; }
-    return drawing("svg", { class: "compass", viewBox: "-28 -28 56 56", role: "img", "aria-label": "north and east" },
-      drawing("g", { transform: `rotate(${-turn})` },
-        drawing("path", { d: "M-14 14H12M12 14V-12" , transform: "translate(0 0)" }),
-        Object.assign(drawing("text", { x: 12, y: -15 }), { textContent: "N" }),
-        Object.assign(drawing("text", { x: -20, y: 18 }), { textContent: "E" })));
+    const found = data.compass[source.mosaic];
+    if (found === undefined || !source.picture) { return null; }
+    const [turn, isEastLeft] = found;
+    const side = isEastLeft ? -1 : 1;
+    const letter = (text, x, y) => Object.assign(drawing("text", { x, y, transform: `rotate(${turn} ${x} ${y - 4})` }), { textContent: text });
+    return drawing("svg", { class: "compass", viewBox: "-30 -30 60 60", role: "img", "aria-label": "north and east" },
+      drawing("g", { transform: `rotate(${-turn}) translate(${-side * 10} 10)` },
+        drawing("path", { d: `M${side * 24} 0H0V-24` }), letter("N", 0, -27), letter("E", side * 31, 4)));
   }
   function ticksAround() {
     return [["50%", "38%", "1px", "6%"], ["50%", "56%", "1px", "6%"], ["38%", "50%", "6%", "1px"], ["56%", "50%", "6%", "1px"]].map(([left, top, width, height]) => {
@@ -367,8 +370,9 @@
   function facts(source) {
     const rows = [["source_id", source.id], ["ra, dec", `${source.ra}, ${source.dec}`], ["ICRS", source.hms]];
     if (source.mosaic) { rows.push(["mosaic, x, y", `${source.mosaic}, ${digits(source.x, 6)}, ${digits(source.y, 6)} px`]); }
-    const mags = Object.entries(source.mags || {}).filter(([, value]) => value !== null).map(([band, value]) => `${band} ${value.toFixed(2)}`);
-    if (mags.length) { rows.push(["AB mag", mags.join("  ")]); }
+    const known = data.bands.filter((band) => typeof (source.mags || {})[band] === "number");
+    const mags = known.map((band) => `${band} ${source.mags[band].toFixed(2)}`);
+    if (mags.length) { rows.push(["AB mag", mags.join(", ")]); }
     if (source.flux_radius !== undefined) { rows.push(["half-light radius", digits(source.flux_radius, 3) + " arcsec"]); }
     for (const task of ["lens", "merger"]) {
       if (source[task + "_logit"] !== undefined) {
@@ -402,10 +406,11 @@
     const plot = pdfPlot(source, top);
     const marks = [0, top / 4, top / 2, 3 * top / 4, top].map((z) => element("span", {}, digits(z, 2)));
     byId("detail-facts").replaceChildren(
-      gradeButtons(source), element("p", { className: "small" }), facts(source),
+      gradeButtons(source), element("p", { className: "caption keys" }, "A, B, C and N grade and go on; arrows move; U undoes."), facts(source),
       ...(plot ? [element("div", { className: "detail-pdf" }, plot, element("div", { className: "pdf-axis" }, ...marks), element("span", { className: "caption" }, "redshift PDF"))] : []),
       element("div", { className: "copies" }, copyButton("Copy degrees", `${source.ra} ${source.dec}`), copyButton("Copy sexagesimal", source.hms), copyButton("Copy query", coneCommand(source)), copyButton("Copy source_id", source.id)));
     if (!dialog.open) { dialog.showModal(); }
+    if (!dialog.contains(document.activeElement) || document.activeElement === byId("detail-close")) { dialog.focus(); } // keys go on
     showGrade(dialog, gradeOf(source));
   }
   byId("detail-close").addEventListener("click", () => byId("detail").close());
