@@ -8,6 +8,7 @@ from distributed import LocalCluster
 
 from surveycnn.run.machine import local_shape, n_cores
 from surveycnn.run.machine import memory_of_this_machine as memory_of_this_machine
+from surveycnn.run.upkeep import kill_workers
 
 IGNORE_INTERRUPTS = "surveycnn.run.ignore_interrupts"
 
@@ -33,7 +34,11 @@ class LocalWorkers(LocalCluster):
         n_workers, threads_per_worker = local_shape(n_cores(), n_workers, threads_per_worker)
         if memory_limit is not None:
             arguments["memory_limit"] = memory_limit
-        super().__init__(n_workers=n_workers, threads_per_worker=threads_per_worker, **on_this_machine(arguments))
+        try:
+            super().__init__(n_workers=n_workers, threads_per_worker=threads_per_worker, **on_this_machine(arguments))
+        except KeyboardInterrupt:  # whoever has asked for it has nothing to close
+            kill_workers(self)
+            raise
 
 
 def on_this_machine(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -35,15 +35,15 @@ def closed_at_end(cluster: Any) -> Iterator[Any]:
         try:
             cluster.close(timeout=CLOSE_SECONDS if isinstance(cluster, LocalCluster) else CLOSE_JOBS_SECONDS)
         except BaseException as error:
-            cluster.shutdown_on_close = False  # else it is closed once more at exit
-            _kill_workers(cluster)
+            kill_workers(cluster)
             if not isinstance(error, TimeoutError | OSError | AssertionError):  # Dask asserts that each worker has closed
                 raise
 
 
-def _kill_workers(cluster: Any) -> None:
-    """Kill the worker processes that nannies in this process have started."""
-    for nanny in getattr(cluster, "workers", {}).values():
+def kill_workers(cluster: Any) -> None:
+    """Kill the worker processes that nannies in this process have started; what else there is of a cluster is left as it is."""
+    cluster.shutdown_on_close = False  # else Dask closes it once more at exit
+    for nanny in list(getattr(cluster, "_created", ())):
         process = getattr(getattr(nanny, "process", None), "process", None)
         if process is not None:
             with suppress(Exception):  # it may have ended just now
