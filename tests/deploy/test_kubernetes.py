@@ -7,6 +7,7 @@ import copy
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -203,20 +204,45 @@ def test_cluster__no_kubernetes_here(tmp_path, monkeypatch):
             pass
 
 
-def test_cluster__nothing_answers(tmp_path, monkeypatch):
+def test_cluster__resource_without_a_service(tmp_path):
+    described = cluster_file("k8s-cpu")
+    del described["cluster_kwargs"]["custom_cluster_spec"]["spec"]["scheduler"]["service"]
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(described))
+    with pytest.raises(ClusterError, match="custom_cluster_spec has no 'service': start from deploy/clusters/k8s-cpu.yaml"):
+        with open_cluster(str(tmp_path / "mine.yaml")):
+            pass
+
+
+def kubeconfig(folder: Path, server: str) -> str:
     config = {
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "a",
         "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
-        "clusters": [{"name": "a", "cluster": {"server": "http://127.0.0.1:9"}}],
+        "clusters": [{"name": "a", "cluster": {"server": server}}],
         "users": [{"name": "a", "user": {"token": "x"}}],
     }
-    (tmp_path / "config").write_text(yaml.safe_dump(config))
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    (folder / "config").write_text(yaml.safe_dump(config))
+    return str(folder / "config")
+
+
+def test_cluster__api_refuses(tmp_path, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", kubeconfig(tmp_path, "http://127.0.0.1:9"))
     with pytest.raises(ClusterError, match="no Dask cluster can be had on Kubernetes"):
         with open_cluster("k8s-cpu"):
             pass
+
+
+def test_cluster__api_never_answers(tmp_path, monkeypatch):
+    from surveycnn.run import kube_cluster
+
+    monkeypatch.setattr(kube_cluster, "START_SECONDS", 1)
+    monkeypatch.setattr(kube_cluster, "CLOSE_SECONDS", -4)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("KUBECONFIG", kubeconfig(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}"))
+        with pytest.raises(ClusterError, match=r"on Kubernetes \(no scheduler within 1 s, see `kubectl get pods` for its image"):
+            with open_cluster("k8s-cpu"):
+                pass
 
 
 @contextmanager
