@@ -56,7 +56,7 @@ def prefect_server(database_url: str, folder: Path) -> Iterator[PrefectServer]:
         "PREFECT_API_DATABASE_CONNECTION_URL": database_url,
         "PREFECT_WORKER_QUERY_SECONDS": "1",
         "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.5",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]),
     }
     environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
