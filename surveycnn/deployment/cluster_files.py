@@ -38,7 +38,7 @@ def job_script(cluster_class: type, kwargs: dict[str, Any]) -> str:
     """The script that a cluster of dask-jobqueue would submit for each job; no scheduler is started."""
 
     async def render() -> str:
-        cluster: Any = cluster_class.__new__(cluster_class)  # in hand also where it refuses its arguments
+        cluster: Any = object.__new__(cluster_class)  # in hand also where it refuses its arguments
         try:
             cluster.__init__(asynchronous=True, **kwargs)
             return cluster.job_script()
