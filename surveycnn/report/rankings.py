@@ -8,18 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from surveycnn.catalogs.flags import BY_NAME
+from surveycnn.catalogs.flags import flag_value
 from surveycnn.models.card import Card
 from surveycnn.report.layout import ARTIFACT, DOMAIN_COLUMNS, FINDERS, Layout, numbers, whole_numbers
 
 OUTSIDE_SHARE = 3
 """Of the candidates outside of a model's domain, one is shown for so many inside."""
+RESOLVED, WORST_SEEING = 0.75, 1.15
+"""A star's half-light radius is about half of the seeing (arcsec): what is larger than this part of the worst is no star."""
+SPOILED = ("masked", "edge", "saturated", "missing_band", "stamp_incomplete")
 TITLES = {"lens": "Lenses", "merger": "Mergers", "unusual": "Unusual morphology"}
 _REASONS = {
     "lens": "Primary sources of the highest lens_logit.",
     "merger": "Primary sources of the highest merger_logit.",
     "unusual": "Primary sources least like the training set of the morphology model, by morph_domain (above 1 is outside of it). "
-    "Sources that the model takes for artifacts, or that are beyond its magnitudes, count as outside here.",
+    "Unresolved sources, artifacts, incomplete stamps and what is beyond the magnitudes of the model count as outside here.",
 }
 
 
@@ -60,18 +63,27 @@ def rankings_of(layout: Layout, cards: Mapping[str, Card]) -> list[Ranking]:
 def _unflagged(flag: str, layout: Layout) -> Callable[[pa.Table], np.ndarray]:
     if not layout.has("flags"):
         return lambda table: np.ones(table.num_rows, bool)
-    return lambda table: (whole_numbers(table, "flags") & BY_NAME[flag].value) == 0
+    return lambda table: (whole_numbers(table, "flags") & flag_value(flag)) == 0
 
 
 def _galaxies(layout: Layout, card: Card | None) -> Callable[[pa.Table], np.ndarray]:
-    """Rows within the magnitudes of a model, no artifacts."""
+    """Resolved rows within the magnitudes of a model, with whole stamps, that it takes for no artifacts.
+
+    Bright stars and the edges of mosaics would be the most unusual of all.
+    """
     domain = card.domain if card is not None else None
+    spoiled = sum(flag_value(name) for name in SPOILED)
 
     def inside(table: pa.Table) -> np.ndarray:
         good = np.ones(table.num_rows, bool)
         if domain is not None and domain.band in layout.bands:
             magnitude = magnitudes(numbers(table, f"flux_{domain.band}"))
             good &= (magnitude >= domain.magnitude[0]) & (magnitude <= domain.magnitude[1])
+        if layout.has("flux_radius"):
+            seeing = domain.seeing_arcsec[1] if domain is not None and domain.seeing_arcsec is not None else WORST_SEEING
+            good &= numbers(table, "flux_radius") > RESOLVED * seeing
+        if layout.has("flags"):
+            good &= (whole_numbers(table, "flags") & spoiled) == 0
         if layout.has(ARTIFACT):
             good &= ~(numbers(table, ARTIFACT) >= 0.5)
         return good

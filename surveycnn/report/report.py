@@ -27,7 +27,7 @@ from surveycnn.report.truth import RedshiftMetrics, Truth, find_truth, read_trut
 
 N_TOP = 60
 """Candidates of each ranking."""
-MOST_TOP = 500
+MOST_TOP = 300
 """With which a page stays below 15 MB."""
 _METRICS = {
     "lens": ("auroc", "tpr_fpr1e3", "tpr10", "ece", "shifted_auroc"),

@@ -79,10 +79,12 @@ def test_gather__candidates_are_the_top(found, rows):
             assert best["source_id"].to_pylist() == expected["source_id"].tolist()
 
 
-def test_gather__unusual_are_no_artifacts(found):
+def test_gather__unusual_are_no_artifacts_stars_or_edges(found):
     (unusual,) = [candidates for candidates in found.candidates if candidates.ranking.name == "unusual"]
-    (_, best), *_ = unusual.parts()
-    assert max(best["morph_smooth_or_featured_artifact"].to_pylist()) < 0.5
+    (is_inside, best), *_ = unusual.parts()
+    assert is_inside and max(best["morph_smooth_or_featured_artifact"].to_pylist()) < 0.5
+    assert min(best["flux_radius"].to_pylist()) > 0.75 * 1.15
+    assert not has_flag(np.array(best["flags"]), "edge").any() and not has_flag(np.array(best["flags"]), "stamp_incomplete").any()
     assert best["morph_domain"].to_pylist() == sorted(best["morph_domain"].to_pylist(), reverse=True)
 
 

@@ -264,7 +264,7 @@ def test_command__partition_that_is_damaged(rows, tmp_path):
 
 @pytest.mark.parametrize("top", [-1, 100_000])
 def test_command__top_out_of_range(small_run, tmp_path, top):
-    with pytest.raises(CatalogError, match="expected a number of candidates from 0 to 500"):
+    with pytest.raises(CatalogError, match="expected a number of candidates from 0 to 300"):
         write_report(small_run, tmp_path / "r.html", n_top=top)
 
 

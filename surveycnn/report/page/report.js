@@ -225,7 +225,7 @@
   // one axis for all candidates of a ranking, so that their plots compare
   function topRedshift() {
     const ends = state.ranking.members.map((member) => data.sources[member.n].z_phot_hi || 0).sort((a, b) => a - b);
-    return Math.min(Math.max(1, Math.ceil(2.4 * (ends[Math.floor(0.95 * ends.length)] || 0)) / 2), 8);
+    return Math.min(Math.max(1, Math.ceil(1.2 * (ends[Math.floor(0.95 * ends.length)] || 0))), 8);
   }
   function pdfPlot(source, top) {
     if (!source.pdf) { return null; }
