@@ -53,9 +53,11 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $(STAMP)
 
-# After a change of the dependencies: one lock for both Pythons, from the bounds in pyproject.toml.
+# After a change of the dependencies: one lock for both Pythons, from the bounds in pyproject.toml, and one for CUDA that agrees with it.
 lock:
 	uv pip compile --universal --python-version 3.11 --no-header --no-annotate --extra simulation --extra test pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --no-header --no-annotate --extra cuda --extra kubernetes --extra simulation \
+	  --extra slurm --extra s3 -c requirements.lock pyproject.toml -o requirements-cuda.lock
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -10,12 +10,17 @@ from typing import Any
 
 import yaml
 
+from surveycnn.sections import load_yaml
+
 DASK_GROUP = "kubernetes.dask.org"
-NO_SCHEMAS = "note: read, but not checked further: {} is not installed (pip install 'surveycnn[kubernetes]')"
+NO_SCHEMAS = "note: not checked: install surveycnn[kubernetes]"
 
 
 def check_manifests(path: Path) -> Iterator[str]:
     """What is wrong with the resources in a file; ``note: ...`` where the schemas are not installed."""
+    if not _has_schemas():
+        yield NO_SCHEMAS
+        return
     for number, resource in enumerate(yaml.safe_load_all(path.read_text(encoding="utf-8"))):
         if not isinstance(resource, dict) or not {"apiVersion", "kind"} <= resource.keys():
             yield f"document {number} is no resource: it has no apiVersion and kind"
@@ -25,14 +30,16 @@ def check_manifests(path: Path) -> Iterator[str]:
 
 def check_resource(resource: dict[str, Any]) -> Iterator[str]:
     """What is wrong with one resource."""
-    group = resource["apiVersion"].partition("/")[0]
-    needed = "dask_kubernetes" if group == DASK_GROUP else "kubernetes_validate"
-    if any(importlib.util.find_spec(name) is None for name in {needed, "kubernetes_validate"}):
-        yield NO_SCHEMAS.format(needed)
-    elif group == DASK_GROUP:
+    if not _has_schemas():
+        yield NO_SCHEMAS
+    elif resource["apiVersion"].partition("/")[0] == DASK_GROUP:
         yield from _check_dask(resource)
     else:
         yield from _check_native(resource)
+
+
+def _has_schemas() -> bool:
+    return all(importlib.util.find_spec(name) for name in ("dask_kubernetes", "kubernetes_validate"))
 
 
 def _check_native(resource: dict[str, Any]) -> Iterator[str]:
@@ -69,5 +76,5 @@ def _dask_schemas() -> dict[str, Any]:
     import dask_kubernetes
 
     folder = Path(dask_kubernetes.__file__).parent / "operator" / "deployment" / "helm" / "dask-kubernetes-operator" / "crds"
-    found = [crd for path in sorted(folder.glob("*.yaml")) for crd in yaml.safe_load_all(path.read_text(encoding="utf-8"))]
+    found = [load_yaml(path.read_text(encoding="utf-8"), str(path)) for path in sorted(folder.glob("*.yaml"))]
     return {crd["spec"]["names"]["kind"]: crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for crd in found}
