@@ -90,6 +90,7 @@ class Keeper:
     def __init__(self, cluster: Any, ledger: WorkerLedger, give_up: Callable[[str], None]):
         self._cluster, self._ledger, self._give_up = cluster, ledger, give_up
         self._absent_since: dict[Any, float] = {}
+        self._closing: set[asyncio.Future[None]] = set()
         self._n_ended = 0
         self._rounds = 0
         self._not_before = 0.0
@@ -137,7 +138,7 @@ class Keeper:
     def _remove_lost(self) -> None:
         from dask import config
         from dask.utils import parse_timedelta
-        from distributed import Status
+        from distributed import Nanny, Status
 
         cluster, now = self._cluster, time.monotonic()
         patience = parse_timedelta(config.get("distributed.deploy.lost-worker-timeout"))
@@ -149,11 +150,17 @@ class Keeper:
                     worker.status = Status.closed
             elif there & _names(key, cluster.worker_spec.get(key, {})):
                 self._absent_since[worker] = float("inf")
-            elif worker in self._absent_since and not hasattr(worker, "process"):  # a nanny sees to its process itself
+            elif worker in self._absent_since and not isinstance(worker, Nanny):  # which sees to its process itself
                 self._absent_since[worker] = min(now, self._absent_since[worker])
                 if now - self._absent_since[worker] > patience:
                     del cluster.workers[key], self._absent_since[worker]
-                    asyncio.ensure_future(worker.close())
+                    self._closing.add(task := asyncio.ensure_future(_close(worker)))
+                    task.add_done_callback(self._closing.discard)
+
+
+async def _close(worker: Any) -> None:
+    with suppress(Exception):  # its job has ended by itself
+        await worker.close()
 
 
 def _names(key: Any, spec: dict[str, Any]) -> set[str]:

@@ -13,7 +13,7 @@ import distributed  # noqa: F401  (its defaults have to be there before one of t
 import psutil
 import pytest
 import yaml
-from fault_injection import own_cluster, square, wait_for
+from fault_injection import TESTS, own_cluster, square, wait_for
 
 from surveycnn.errors import ClusterError
 from surveycnn.run import upkeep, watch
@@ -264,3 +264,33 @@ def test_stop__ends_the_waiting_of_other_threads(tmp_path, word):
     assert len(ended) == 1
     assert "the run was stopped" in ended[0]
     assert len(pids(tmp_path)) < 50
+
+
+def test_kept_up__a_job_that_ends_at_its_walltime_is_submitted_again(tmp_path, monkeypatch):
+    """A job of two workers, which Dask would not miss: it knows jobs by another name than their workers."""
+    pytest.importorskip("dask_jobqueue")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS.parent), str(TESTS)]))
+    kwargs = {
+        "cores": 2,
+        "processes": 2,
+        "memory": "4GB",
+        "scheduler_options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"},
+    }
+    kwargs |= {"local_directory": str(tmp_path), "worker_extra_args": ["--no-dashboard"]}
+    tree = {"cluster_class": "dask_jobqueue.local.LocalCluster", "cluster_kwargs": kwargs, "n_jobs": 1}
+    (tmp_path / "jobs.yaml").write_text(yaml.safe_dump(tree))
+    monkeypatch.setattr(upkeep, "LOOK_SECONDS", 0.2)
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "500ms"}),
+        open_cluster(str(tmp_path / "jobs.yaml")) as cluster,
+    ):
+        assert cluster.wanted_workers == 2
+        wait_for(lambda: cluster.workers.n_there == 2)
+        first = cluster.workers.addresses
+        (job,) = (child for child in psutil.Process().children() if "dask_worker" in " ".join(child.cmdline()))
+        for process in [job, *job.children(recursive=True)]:
+            process.kill()
+        wait_for(lambda: cluster.workers.n_joined == 4 and cluster.workers.n_there == 2 and not cluster.workers.addresses & first)
+        assert {outcome.state for outcome in ends(cluster, [Task(square, i) for i in range(9)])} == {"done"}
+        record = cluster.workers.record([(0, 1e9)])
+    assert (record["joined"], record["lost"]) == (4, 2)
