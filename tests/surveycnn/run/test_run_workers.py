@@ -266,6 +266,8 @@ def test_stop__ends_the_waiting_of_other_threads(tmp_path, word):
     assert len(pids(tmp_path)) < 50
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its local jobs leave their pipes open
 def test_kept_up__a_job_that_ends_at_its_walltime_is_submitted_again(tmp_path, monkeypatch):
     """A job of two workers, which Dask would not miss: it knows jobs by another name than their workers."""
     pytest.importorskip("dask_jobqueue")
