@@ -12,7 +12,7 @@ from surveycnn.catalogs.redshifts import MIXTURE, known_gaussians
 from surveycnn.catalogs.tables import arrow_to_numpy
 from surveycnn.errors import printable
 from surveycnn.report.gather import Gathered
-from surveycnn.report.layout import Layout, numbers
+from surveycnn.report.layout import Layout, numbers, whole_numbers
 from surveycnn.report.rankings import magnitudes
 from surveycnn.report.stamps import Place
 
@@ -57,14 +57,14 @@ def _sources(rows: pa.Table, found: Gathered) -> list[dict[str, Any]]:
     for name in ("x", "y"):
         if layout.has(name):
             columns[name] = [_number(value, 2) for value in numbers(rows, name)]
-    columns["id"] = rows["source_id"].to_pylist()
+    columns["id"] = whole_numbers(rows, "source_id").tolist()
     ra, dec = numbers(rows, layout.ra), numbers(rows, layout.dec)
     columns["ra"], columns["dec"] = [_number(value, 7) for value in ra], [_number(value, 7) for value in dec]
     columns["hms"] = [sexagesimal(one, other) for one, other in zip(ra, dec, strict=True)]
     if layout.has("mosaic"):
         columns["mosaic"] = [printable(str(value or "")) for value in rows["mosaic"].to_pylist()]
     if layout.has("flags"):
-        columns["flags"] = [int(value or 0) & 0x7FFFFFFF for value in rows["flags"].to_pylist()]
+        columns["flags"] = (whole_numbers(rows, "flags") & 0x7FFFFFFF).tolist()
     mags = {band: magnitudes(numbers(rows, f"flux_{band}")) for band in layout.bands}
     columns["mags"] = [{band: _number(values[i], 2) for band, values in mags.items()} for i in range(rows.num_rows)]
     columns["mag"] = [one.get(found.band or "") for one in columns["mags"]]

@@ -20,6 +20,7 @@ FINDERS = ("lens", "merger")
 ARTIFACT = "morph_smooth_or_featured_artifact"
 SOURCE_COLUMNS = ("source_id", "mosaic", "x", "y", "is_primary", "flags", "flux_radius")
 MAX_COMPONENTS = 100
+LARGEST = 1e30
 _WAVELENGTH = ["FUV", "NUV", *(band for band in KNOWN_BANDS if band not in ("FUV", "NUV"))]
 
 
@@ -95,11 +96,13 @@ def _mixture(schema: pa.Schema) -> set[str]:
 
 
 def numbers(table: pa.Table, name: str) -> np.ndarray:
-    """Values of a column in double precision, NaN where there is none."""
+    """Values of a column in double precision, NaN where there is none, or one beyond all that a survey measures."""
     column = table.column(name)
     if pa.types.is_integer(column.type) and column.null_count:
         column = column.cast(pa.float64())
-    return arrow_to_numpy(column).astype(np.float64)
+    values = arrow_to_numpy(column).astype(np.float64)
+    values[~(np.abs(values) < LARGEST)] = np.nan
+    return values
 
 
 def whole_numbers(table: pa.Table, name: str) -> np.ndarray:

@@ -20,7 +20,7 @@ RELIABILITY = (0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 def scores(task: str, found: Gathered, card: Card | None) -> Panel | None:
     """Histogram of a finder's logits, with what its calibration makes of them."""
     finder = found.finders.get(task)
-    if finder is None or not finder.all.total:
+    if finder is None or not finder.all.counts.any():
         return None
     low, high = extent([finder.all.counts], LOGITS)
     top = float(finder.all.counts.max()) * 2
@@ -137,7 +137,7 @@ def distances(task: str, found: Gathered) -> Panel | None:
 def domain_magnitudes(task: str, found: Gathered, card: Card | None) -> Panel | None:
     """Magnitudes inside and outside of the domain."""
     domain = found.domains.get(task)
-    if domain is None or not domain.magnitude.total:
+    if domain is None or not domain.magnitude.counts.any():
         return None
     low, high = extent([domain.magnitude.counts], MAGNITUDES)
     figure = Figure(

@@ -31,7 +31,7 @@ def present(found: list[Panel | None]) -> list[Panel]:
 
 def number_counts(found: Gathered, area: float | None) -> Panel | None:
     """Counts by magnitude of each band, on each square degree where the area is known."""
-    if not any(histogram.total for histogram in found.magnitudes.values()):
+    if not any(histogram.counts.any() for histogram in found.magnitudes.values()):
         return None
     per = 1 / area if area else 1.0
     unit = "sources / 0.25 mag / deg²" if area else "sources / 0.25 mag"

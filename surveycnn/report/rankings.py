@@ -111,7 +111,7 @@ class Best:
 
     def add(self, table: pa.Table, values: np.ndarray, allowed: np.ndarray) -> None:
         """Consider rows whose value is a number and that are allowed."""
-        least = self._values[-1] if len(self._values) >= self._n else -np.inf
+        least = self._values[-1] if 0 < self._n <= len(self._values) else -np.inf
         with np.errstate(invalid="ignore"):
             some = np.flatnonzero(allowed & (values > least) & np.isfinite(values))
         if not some.size or not self._n:

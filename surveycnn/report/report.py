@@ -29,6 +29,8 @@ N_TOP = 60
 """Candidates of each ranking."""
 MOST_TOP = 300
 """With which a page stays below 15 MB."""
+MOST_CONFIG = 300_000
+"""Letters of a configuration that is shown."""
 _METRICS = {
     "lens": ("auroc", "tpr_fpr1e3", "tpr10", "ece", "shifted_auroc"),
     "merger": ("auroc", "balanced_accuracy", "purity_2pc_half", "ece", "time_median_error"),
@@ -110,11 +112,18 @@ def make_page(catalog: Catalog, *, truth: str | Path | None, n_top: int, open_ch
         redshift_metrics=_redshift_metrics(known),
         truth=known,
         record=record,
-        config=yaml.safe_dump(record.part("config"), sort_keys=True, allow_unicode=True) if record.part("config") else "",
+        config=_config_text(record),
         versions=sorted(record.texts("versions").items()),
         columns=len(catalog.columns),
         band=found.band,
     )
+
+
+def _config_text(record: Record) -> str:
+    """Configuration of the run as it is written; empty where there is none, or more than anybody copies."""
+    config = record.part("config")
+    text = printable(yaml.safe_dump(config, sort_keys=True, allow_unicode=True)) if config else ""
+    return text if len(text) <= MOST_CONFIG else ""
 
 
 def _searched(catalog: Catalog, notes: list[str]) -> tuple[Any, float | None]:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from astropy.table import Table
+from mocpy import MOC
 
 from surveycnn.catalogs.publishing.publish import publish
 from surveycnn.catalogs.query import open_catalog
@@ -211,6 +212,33 @@ def test_page__columns_of_other_kinds(rows, tmp_path):
     )
     write_foreign(table, tmp_path / "c")
     assert "There are no candidates" in page_of(tmp_path / "c", None)
+
+
+def test_page__numbers_of_other_ranges(rows, tmp_path):
+    n = rows.num_rows
+    wild = np.resize([np.nan, np.inf, -np.inf, 1e300, -1e300, 0.0, 1e9], n)
+    columns = {
+        name: pa.array(wild) for name in ("flux_r", "flux_err_r", "lens_logit", "lens_prob", "flux_radius", "x", "y", "z_phot")
+    }
+    columns |= {"z_phot_lo": pa.array(wild), "z_phot_hi": pa.array(-wild), "lens_domain": pa.array(wild)}
+    columns |= {"ra": pa.array(np.resize([np.nan, 1e9, -10.0, 10.0], n)), "dec": pa.array(np.resize([np.nan, 95.0, 45.0], n))}
+    columns |= {"source_id": pa.array([None, *range(1, n)]), "flags": pa.array([None, *[-1.0] * (n - 1)])}
+    columns |= {"mosaic": pa.array([None, *["a"] * (n - 1)]), "is_primary": pa.array([None, *[True] * (n - 1)])}
+    columns |= {
+        name: pa.FixedSizeListArray.from_arrays(np.resize(wild, 2 * n), 2) for name in ("pz_weight", "pz_mean", "pz_sigma")
+    }
+    write_foreign(pa.table(columns), tmp_path / "c")
+    assert "Candidates" in page_of(tmp_path / "c", None)
+
+
+def test_page__no_candidates_asked_for(small_run, tmp_path):
+    data = Elements(page_of(small_run, tmp_path / "r.html", n_top=0)).data
+    assert data["sources"] == [] and all(ranking["members"] == [] for ranking in data["rankings"])
+
+
+def test_page__coverage_that_is_empty(rows, tmp_path):
+    folder = publish(rows, tmp_path / "c", formats=("hats",), coverage=MOC.new_empty(10))
+    assert "There are no positions to draw" in page_of(folder, None)
 
 
 def test_page__no_rows(rows, tmp_path):
