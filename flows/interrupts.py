@@ -20,7 +20,7 @@ INTERRUPTED = "interrupted; the same command goes on from here"
 CLOSING_SECONDS = 25.0
 """Time for closing the cluster, for the last states in Prefect, and for the end of the process."""
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
 
 
 class Terminated(KeyboardInterrupt):

@@ -38,7 +38,7 @@ def guard_server() -> None:
         return process
 
     guarded.is_guarded = True  # type: ignore[attr-defined]
-    SubprocessASGIServer._run_uvicorn_command = guarded  # type: ignore[method-assign]
+    SubprocessASGIServer._run_uvicorn_command = guarded  # type: ignore[method-assign, assignment]
 
 
 def end_server_with_process() -> None:
