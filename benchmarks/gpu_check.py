@@ -36,7 +36,8 @@ from surveycnn.inference.predictor import Predictor
 from surveycnn.models.backend import import_keras, is_installed, keras_backend
 from surveycnn.models.card import Card
 from surveycnn.models.package import golden_difference, load_package, package_folder, read_golden
-from surveycnn.run import cluster as clusters
+from surveycnn.run.cluster_files import start_cluster
+from surveycnn.run.machine import GPU_THREADS_PER_WORKER
 from surveycnn.run.simulate import SimulateConfig, run_simulate
 from surveycnn.run.store import WorkStore
 from surveycnn.run.survey import run_survey
@@ -168,11 +169,11 @@ def shared_cluster(device: str) -> Iterator[tuple[str, str]]:
             yield "threads", "threads of this process"
             return
         try:
-            found = stack.enter_context(clusters._local_cuda_cluster())
+            found = stack.enter_context(start_cluster("local-cuda"))
         except ClusterError as error:
             yield "threads", f"threads of this process, as local-cuda is not to be had: {error}"
         else:
-            yield found.scheduler_address, f"local-cuda, {clusters.GPU_THREADS_PER_WORKER} threads per worker"
+            yield found.scheduler_address, f"local-cuda, {GPU_THREADS_PER_WORKER} threads per worker"
 
 
 HEADER = [

@@ -260,8 +260,9 @@ def _manifest_keys() -> Keys:
 
 
 def resolve_paths(config: SurveyConfig, folder: Path) -> SurveyConfig:
-    """Copy of `config` with absolute paths: inputs, model packages and a cluster file that is there are relative to `folder`, outputs
-    to the current one.
+    """Copy of `config` with absolute paths.
+
+    Inputs, model packages and a cluster file that is there are relative to `folder`, outputs to the current one.
     """
 
     def absolute(path: str | None) -> str | None:

@@ -12,7 +12,7 @@ from surveycnn.errors import ConfigError, printable
 from surveycnn.run.cluster import describe_cluster
 from surveycnn.run.plan import Plan, check_run, make_plan
 from surveycnn.run.resume import planned_config
-from surveycnn.run.status import STATES, RunStatus, run_status
+from surveycnn.run.status import STATES, RunStatus, run_status, where_to_look
 from surveycnn.run.store import WorkStore
 from surveycnn.run.update import Update, find_update
 
@@ -139,7 +139,8 @@ def status(arguments: argparse.Namespace) -> int:
         return 0
     print(", ".join(f"{name} {state.tiles[name]}" for name in STATES) + f"; {state.n_sources} sources")
     for problem in state.problems:
-        print(printable(f"{problem['state']}: tile {problem['tile']} of mosaic {problem['mosaic']}: {problem['reason']}"))
+        said = f"{problem['state']}: tile {problem['tile']} of mosaic {problem['mosaic']}: {problem['reason']}"
+        print(printable(said + where_to_look(problem)))
     for line in update.lines() if update else []:
         print(printable(line))
     return 0
