@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 import shutil
 
 import pytest
@@ -17,9 +18,8 @@ FIRST = ".cards > li:first-child"
 
 @pytest.fixture(scope="module")
 def page_file(small_run, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("browser") / "a catalog's folder"
-    folder.mkdir()
-    return write_report(small_run, folder / "report.html", n_top=30, open_chunks=chunks_of(small_run))
+    folder = shutil.copytree(small_run, tmp_path_factory.mktemp("browser") / "a catalog's folder")
+    return write_report(folder, n_top=30, open_chunks=chunks_of(folder))
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_grading__by_keys_is_kept_and_exported(watched, tmp_path):
     assert (float(rows[0]["ra"]), float(rows[0]["dec"])) == (source["ra"], source["dec"])
 
 
-def test_detail__opens_copies_and_grades(watched):
+def test_detail__opens_copies_and_grades(watched, page_file):
     tab = watched.tab
     watched.context.grant_permissions(["clipboard-read", "clipboard-write"])
     tab.focus(f"{FIRST} .open")
@@ -148,8 +148,8 @@ def test_detail__opens_copies_and_grades(watched):
     assert copied["Copy degrees"] == f"{source['ra']} {source['dec']}"
     assert copied["Copy sexagesimal"] == source["hms"]
     assert copied["Copy source_id"] == source["id"]
-    assert copied["Copy query"].startswith("surveycnn query ")
-    assert copied["Copy query"].endswith(f"--cone {source['ra']} {source['dec']} 2")
+    command = ["surveycnn", "query", str(page_file.parent), "--cone", str(source["ra"]), str(source["dec"]), "2"]
+    assert shlex.split(copied["Copy query"]) == command
     tab.keyboard.press("b")
     assert "2 of" in tab.inner_text("#detail-title")
     tab.keyboard.press("ArrowLeft")
