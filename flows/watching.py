@@ -106,7 +106,8 @@ def _compared(config: SurveyConfig, store: WorkStore, record: dict[str, Any] | N
     published = read_json(config.output_path / PROVENANCE) or {}
     if published.get("run_digest") != plan.digest:
         return Look(config, f"all tiles have run, but their catalog is not published{waiting}")
-    return Look(None, f"nothing new: {len(config.mosaics)} mosaics are in the catalog {str(config.output_path)!r}{waiting}")
+    known = _some(mosaic.id for mosaic in config.mosaics)
+    return Look(None, f"nothing new: {known} in the catalog {str(config.output_path)!r}{waiting}")
 
 
 def _is_arriving(mosaic: MosaicConfig, settle_minutes: float) -> bool:

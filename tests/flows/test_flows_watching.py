@@ -27,7 +27,7 @@ def config(sky, changes):
 
 
 def test_look__at_what_is_published_finds_nothing_new(config):
-    assert look(config, 0).reason.startswith("nothing new: 1 mosaics are in the catalog ")
+    assert look(config, 0).reason.startswith("nothing new: mosaic m1 in the catalog ")
     assert look(config, 0).config is None
 
 
