@@ -200,13 +200,13 @@ def timed_survey(config: SurveyConfig) -> list[str]:
     infer, steps = told["seconds"]["infer"], told["step_seconds"]
     during = [share for at, share in samples if span.times[0] <= at <= span.times[-1]]
     measured = [bare(name, note.batch_size, note.xla) for name in config.models]
-    alone = sum(told["sources"] / one.stamps_per_s for one in measured if one) / told["workers"]
+    alone = sum(told["sources"] / one.stamps_per_s for one in measured if one) / told["workers"]["most_at_once"]
     return [
         ", ".join(config.models),
         f"{told['sources']:,}",
         f"{infer:.2f}",
         f"{told['sources'] / infer:,.0f}",
-        f"{steps['forward'] / told['workers'] / infer:.2f}",
+        f"{steps['forward'] / told['workers']['most_at_once'] / infer:.2f}",
         f"{np.mean(during) / 100:.2f}" if during else "not known",
         f"{alone:.2f}",
         f"{infer / alone:.2f}",

@@ -36,7 +36,7 @@ from surveycnn.config import SurveyConfig, load_config
 from surveycnn.inference.scaling import scale_stamps
 from surveycnn.models.card import Card
 from surveycnn.models.package import load_package, package_folder
-from surveycnn.run.local_cluster import n_cores
+from surveycnn.run.machine import n_cores
 from surveycnn.sources.stamps import cut_stamps
 
 SIDE = Path(__file__).resolve().parent / "hyrax_side"

@@ -28,7 +28,7 @@ from benchmarks.environment import environment, table
 from benchmarks.mosaics import mosaic_of_size
 from benchmarks.timed import SMALL_PX, lap, run_timed, start_up
 from surveycnn.config import SurveyConfig, load_config
-from surveycnn.run.local_cluster import n_cores
+from surveycnn.run.machine import n_cores
 
 SIDES = ("ours", "careful", "naive")
 MATCH_PX = 1.0

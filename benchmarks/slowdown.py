@@ -35,7 +35,7 @@ from benchmarks.mosaics import mosaic_of_size
 from benchmarks.timed import Lap, Parts, Timed, run_timed, running_cluster, stage_lines, start_up
 from surveycnn.config import SurveyConfig, load_config
 from surveycnn.models.package import find_card
-from surveycnn.run.local_cluster import n_cores
+from surveycnn.run.machine import n_cores
 from surveycnn.run.process import tune_process
 
 TOP = 0.01

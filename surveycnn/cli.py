@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_plan_and_status(commands)
     _add_query(commands)
     _add_columns(commands)
+    _add_report(commands)
     _add_verify(commands)
     _add_models(commands)
     _add_photoz(commands)
@@ -152,6 +153,15 @@ def _add_columns(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument("--json", action="store_true", help="machine-readable")
     command.set_defaults(run="columns:run")
+
+
+def _add_report(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("report", help="a page that shows a catalog: candidates to grade, sky, redshifts, models")
+    command.add_argument("catalog", metavar="CATALOG", help="output folder of a run")
+    command.add_argument("-o", "--output", metavar="FILE", help="by default report.html in the catalog's folder")
+    command.add_argument("--truth", metavar="FILE", help="table with positions and redshifts or kinds, to compare with")
+    command.add_argument("--top", type=int, default=60, metavar="N", help="candidates of each ranking; 60 by default")
+    command.set_defaults(run="report:run")
 
 
 def _add_verify(commands: argparse._SubParsersAction) -> None:

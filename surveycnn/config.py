@@ -203,6 +203,8 @@ class SurveyConfig(Strict):
     cluster: str = "local"
     limits: LimitsConfig = LimitsConfig()
     formats: tuple[Literal["hats", "zarr", "fits"], ...] = Field(default=("hats", "zarr", "fits"), min_length=1)
+    report: bool = True
+    """Whether the run also writes report.html; `surveycnn report` writes it at any time."""
 
     _folders = field_validator("output", "work_dir")(check_is_folder)
 

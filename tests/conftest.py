@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,14 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
+# Prefect keeps its database and results where the tests end, not in the user's home, and asks no server of the user's.
+_PREFECT_HOME = tempfile.TemporaryDirectory(prefix="surveycnn-tests-", ignore_cleanup_errors=True)
+os.environ["PREFECT_HOME"] = _PREFECT_HOME.name
+os.environ["PREFECT_LOCAL_STORAGE_PATH"] = f"{_PREFECT_HOME.name}/storage"
+os.environ.pop("PREFECT_API_URL", None)
 
-@pytest.fixture(scope="session", autouse=True)
-def _prefect_home(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Prefect keeps its database and results where the tests end, not in the user's home."""
-    home = tmp_path_factory.mktemp("prefect")
-    os.environ["PREFECT_HOME"] = str(home)
-    os.environ["PREFECT_LOCAL_STORAGE_PATH"] = str(home / "storage")
-    os.environ.pop("PREFECT_API_URL", None)
+# Before TensorFlow: Prefect's logging closes the handlers that it finds, and that of absl closes the stream of pytest.
+import prefect.main  # noqa: E402, F401
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -61,6 +61,7 @@ def write_survey(folder: Path, bands: tuple[str, ...] = BANDS, **changes: object
         "mosaics": [{"id": "m1", "images": images}],
         "tiling": {"core_px": 256, "halo_px": 96},
         "cluster": "serial",
+        "report": False,
     }
     path = folder / "survey.yaml"
     path.write_text(yaml.safe_dump(survey | changes, sort_keys=False))

@@ -8,6 +8,10 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +121,8 @@ def _find(word: str) -> Path:
 def _import_class(path: Path, dotted: str) -> type:
     module, _, name = dotted.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name)
+        with _signals_kept():
+            found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         missing = (getattr(error, "name", None) or module).partition(".")[0]
         extra = EXTRAS.get(missing) or EXTRAS.get(module.partition(".")[0])
@@ -128,6 +133,26 @@ def _import_class(path: Path, dotted: str) -> type:
     if not (isinstance(found, type) and issubclass(found, DaskCluster)):
         raise ClusterError(f"{path}: {dotted!r} is not a Dask cluster class: name one such as dask_jobqueue.SLURMCluster")
     return found
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Undo what a module does to Ctrl-C where it is imported: dask_jobqueue has it end the process with exit code 0.
+
+    In another thread than the main one it would fail to do so, and could not be imported.
+    """
+    if threading.current_thread() is threading.main_thread():
+        before = signal.getsignal(signal.SIGINT)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+        return
+    register, signal.signal = signal.signal, lambda number, handler: handler  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        signal.signal = register
 
 
 def _check_scale(path: Path, described: ClusterFile, cluster_class: type) -> None:

@@ -18,7 +18,7 @@ from surveycnn.catalogs.coverage import Footprint, Window, model_coverages, mosa
 from surveycnn.catalogs.publishing.merge import TileRows, one_by_one
 from surveycnn.catalogs.publishing.publish import Published, publish_rows
 from surveycnn.catalogs.publishing.tile_files import DamagedTiles
-from surveycnn.catalogs.source import PROVENANCE
+from surveycnn.catalogs.source import PROVENANCE, REPORT
 from surveycnn.durable import remove_partials
 from surveycnn.errors import ResumeError, SurveyCNNError
 from surveycnn.full_disk import writing_into
@@ -83,8 +83,24 @@ def publish_survey(session: Session) -> SurveyResult:
     plan, output = session.plan, session.plan.config.output_path
     performance = session.performance()
     _add_to_provenance(output / PROVENANCE, performance=performance)
-    notes = (*plan.notes, *_band_notes(plan, session.store))
+    notes = (*plan.notes, *_band_notes(plan, session.store), *_write_report(session))
     return SurveyResult(output, published.n_rows, published.n_primary, status, notes, performance)
+
+
+def _write_report(session: Session) -> Iterator[str]:
+    """Write the page of the catalog, where it is wanted; what hinders it is a note: the catalog is published."""
+    if not session.plan.config.report:
+        return
+    from surveycnn.report.report import write_report
+
+    def open_chunks(mosaic: str) -> ChunkStore:
+        return ChunkStore.open(session.store.chunk_path(mosaic))
+
+    session.progress.message("writing the report")
+    try:
+        write_report(session.plan.config.output_path, open_chunks=open_chunks)
+    except Exception as error:
+        yield f"report.html was not written ({type(error).__name__}: {error}): `surveycnn report` writes it"
 
 
 def _publish(session: Session) -> tuple[Published, RunStatus]:
@@ -97,7 +113,7 @@ def _publish(session: Session) -> tuple[Published, RunStatus]:
             f"{status.tiles['todo']} of {plan.n_tiles} tiles have not run yet: run the flow infer, or survey, before publish"
         )
     session.progress.message(f"publishing {status.n_sources} sources")
-    remove_partials(plan.config.output_path, PROVENANCE)
+    remove_partials(plan.config.output_path, PROVENANCE, REPORT)
     footprints = [_footprint(store, mosaic, tiles.not_searched[mosaic.id]) for mosaic in plan.mosaics]
     mocs = mosaic_mocs(footprints)
     spread = _spread(session) if status.n_sources >= SPREAD_ROWS else one_by_one

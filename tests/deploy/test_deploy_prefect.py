@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -270,11 +269,9 @@ def test_watch__runs_a_new_mosaic_once_its_files_have_settled(sky, server, worke
 
 
 def next_look(client: Any) -> Any:
-    """The state in which the next look by schedule ends; of one by hand where Prefect's scheduler cannot work."""
+    """The state in which the next look by schedule ends."""
     from prefect.client.schemas.schedules import IntervalSchedule
 
-    if not has_scheduler():
-        return ended(client, start(client, "watch/watch"))
     deployment = client.read_deployment_by_name("watch/watch")
     (made,) = client.create_deployment_schedules(deployment.id, [(IntervalSchedule(interval=timedelta(seconds=20)), True)])
     try:
@@ -282,11 +279,6 @@ def next_look(client: Any) -> Any:
         return ended(client, run)
     finally:
         client.delete_deployment_schedule(deployment.id, made.id)
-
-
-def has_scheduler() -> bool:
-    """Whether Prefect 3.8 can schedule: with SQLAlchemy 2.1 it fails with "Can't evaluate bulk DML statement"."""
-    return tuple(map(int, version("sqlalchemy").split(".")[:2])) < (2, 1)
 
 
 def runs_of(client: Any, deployment: Any) -> list[Any]:

@@ -148,7 +148,6 @@ def test_worker_jobs__go_on_after_a_stopped_driver_and_a_cancelled_worker(slurm,
     assert_nothing_left(slurm)
 
 
-@pytest.mark.xfail(strict=True, reason="dask_jobqueue, where it is imported, has Ctrl-C end the process with exit code 0")
 def test_worker_jobs__are_gone_after_ctrl_c(slurm, new_run):
     run = new_run("slurm-cpu", ONE_WORKER)
     driver = run.start()
