@@ -29,6 +29,8 @@ from surveycnn.run.workers import Presence, WorkerLedger
 CONNECT_TIMEOUT = "10s"
 MESSAGES_KEPT = 100
 """Last messages of each connection that Dask keeps for its developers, batches of tasks and all; its default is 1000."""
+SAY_WAITING_SECONDS = 15.0
+"""Time without a worker after which people are told that the run waits for one."""
 MAX_WINDOW = 16384
 """Batches in flight at most, however many workers there are."""
 
@@ -137,11 +139,12 @@ def _dask_cluster(
 
     stack.enter_context(dask.config.set({"distributed.admin.low-level-log-length": MESSAGES_KEPT}))
     address: Any = word
-    is_own, n_wanted = "://" not in word, 0
+    is_own, n_wanted, patience = "://" not in word, 0, NO_WORKER_SECONDS
     if is_own:
         address = stack.enter_context(closed_at_end(start_cluster(word)))
         scale_cluster(address, word)
-        n_wanted = wanted_workers(address, read_cluster_file(word)[0])
+        described = read_cluster_file(word)[0]
+        n_wanted, patience = wanted_workers(address, described), 60 * described.wait_minutes
     stack.enter_context(quiet_client())
     try:
         if not is_own:
@@ -150,12 +153,12 @@ def _dask_cluster(
     except (OSError, ValueError, TypeError, RuntimeError) as error:  # the last two where TLS has no certificates or is required
         keys = ", or set distributed.comm.tls.ca-file, client.key and client.cert of Dask" if word.startswith("tls:") else ""
         raise ClusterError(f"no Dask scheduler answers at {word!r} ({error}): start it or correct `cluster`{keys}") from None
-    link, ledger = DaskLink(client, word, NO_WORKER_SECONDS), WorkerLedger()
+    link, ledger = DaskLink(client, word, patience), WorkerLedger()
     if is_own:
         stack.enter_context(kept_up(address, ledger, link.fail))
     if shown := dashboard_link(client, address):
         say(f"dashboard {shown}")
-    _wait_for_a_worker(link, word)
+    _wait_for_a_worker(link, word, patience, say)
     watch = Watch(client, ledger, link.workers, say, judge)
     stack.enter_context(watch.watching())
     if logs is not None:
@@ -163,7 +166,7 @@ def _dask_cluster(
 
         stack.enter_context(logs_in(client, logs, is_own))
     there = ledger.presences()
-    n_threads = max(worker.n_threads for worker in there)
+    n_threads = max((worker.n_threads for worker in there), default=1)  # the first may be gone again
     limits = [worker.memory_limit for worker in there if worker.memory_limit]
     of = f" of {n_wanted}" if n_wanted > len(there) else ""
     description = f"{word}: {len(there)}{of} worker{'s' * (max(n_wanted, len(there)) > 1)} of {n_threads} threads"
@@ -182,14 +185,19 @@ def _dask_cluster(
     )
 
 
-def _wait_for_a_worker(link: DaskLink, word: str) -> None:
-    until = time.monotonic() + NO_WORKER_SECONDS
+def _wait_for_a_worker(link: DaskLink, word: str, patience: float, say: Callable[[str], None]) -> None:
+    started, is_said = time.monotonic(), False
     while not link.has_workers:
-        if time.monotonic() > until:
+        waited = time.monotonic() - started
+        if waited > patience:
             raise ClusterError(
-                f"cluster {word!r} has had no worker for 10 minutes: look at its queue and at the workers' logs"
-            ) from None
-        time.sleep(0.1)
+                f"cluster {word!r} has had no worker for {patience / 60:g} minutes: look at its queue and at the workers' logs; "
+                "wait_minutes of a cluster file gives it longer"
+            )
+        if waited > SAY_WAITING_SECONDS and not is_said:
+            say(f"waiting for a worker of cluster {word}, {patience / 60:g} minutes at most")
+            is_said = True
+        time.sleep(0.1 if waited < SAY_WAITING_SECONDS else 1.0)
 
 
 def _warm_up_plugin(function: Callable[[], None]) -> Any:

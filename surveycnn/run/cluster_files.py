@@ -41,6 +41,8 @@ class ClusterFile(Strict):
     """Jobs to start, or workers where the class knows no jobs; they join as the queue lets them."""
     adapt_kwargs: dict[str, Any] | None = None
     """``minimum``, ``maximum``, ... to grow and shrink with the work, instead of n_jobs."""
+    wait_minutes: float = Field(default=10.0, gt=0)
+    """How long a run waits while no worker is there: for the longest time in the queue, or for nodes that have to start."""
 
 
 def check_cluster(word: str) -> None:

@@ -61,3 +61,12 @@ def test_local_cuda__starts_a_worker_per_gpu_with_its_own_device_first(monkeypat
         threads = client.nthreads()
     assert sorted(devices.values()) == ["0,1", "1,0"]
     assert set(threads.values()) == {GPU_THREADS_PER_WORKER}
+
+
+def test_open_cluster__waits_for_its_workers_as_long_as_the_file_says(tmp_path):
+    path = tmp_path / "queue.yaml"
+    path.write_text("cluster_class: endless_queue.EndlessQueue\nwait_minutes: 0.02\n")
+    with pytest.raises(
+        ClusterError, match=r"has had no worker for 0\.02 minutes: look at its queue .*wait_minutes of a cluster file"
+    ):
+        squares(str(path))
