@@ -20,6 +20,7 @@ from surveycnn.catalogs.tables import dataset_to_arrow
 from surveycnn.catalogs.verify import verify_catalog
 from surveycnn.config import ImageConfig
 from surveycnn.durable import read_json, write_json
+from surveycnn.report.page import write
 from surveycnn.run.store import FOLDERS, TileRecord, WorkStore
 from surveycnn.sky.chunks import ChunkStore
 from surveycnn.sky.ingest import ingest_band
@@ -94,6 +95,27 @@ def _rows(n_rows: int) -> pa.Table:
     values["mosaic"] = np.full(n_rows, "m1", dtype=object)
     order = np.lexsort((values["source_id"], healpix_index(values["ra"], values["dec"])))
     return dataset_to_arrow(schema.dataset({name: column[order] for name, column in values.items()}))
+
+
+class Report:
+    """A page is the old one or the new one, and whole."""
+
+    old, new = "<p>old</p>" * 5000, "<p>new</p>" * 5000
+
+    def __init__(self, kept: Path):
+        pass
+
+    def prepare(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        write(self.old, folder / "report.html")
+
+    def act(self, folder: Path) -> None:
+        write(self.new, folder / "report.html")
+
+    def check(self, folder: Path) -> None:
+        assert (folder / "report.html").read_text() in (self.old, self.new)
+        self.act(folder)
+        assert (folder / "report.html").read_text() == self.new
 
 
 class Ingest:
@@ -204,4 +226,11 @@ class StartOver:
         assert set(contents(folder)) == {"plan.json"}
 
 
-SCENARIOS = {"entries": Entries, "publishing": Publishing, "ingest": Ingest, "tile": TileFile, "start over": StartOver}
+SCENARIOS = {
+    "entries": Entries,
+    "publishing": Publishing,
+    "report": Report,
+    "ingest": Ingest,
+    "tile": TileFile,
+    "start over": StartOver,
+}

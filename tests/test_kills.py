@@ -22,7 +22,7 @@ from surveycnn.run.store import WorkStore
 from surveycnn.run.survey import run_survey
 
 TESTS = Path(__file__).resolve().parent
-N_STEPS = {"entries": 15, "publishing": 18, "ingest": 60, "tile": 10, "start over": 10}
+N_STEPS = {"report": 4, "entries": 15, "publishing": 18, "ingest": 60, "tile": 10, "start over": 10}
 """Steps that there are at least, each a place to be killed at."""
 
 
@@ -37,8 +37,8 @@ def killed(folder: Path, every: int, *names: str) -> dict[str, dict]:
     return found
 
 
-def test_entries_tile_start_over__killed_at_each_step(tmp_path):
-    names = ("entries", "tile", "start over")
+def test_entries_report_tile_start_over__killed_at_each_step(tmp_path):
+    names = ("entries", "report", "tile", "start over")
     found = killed(tmp_path, 1, *names)
     assert all(found[name]["kills"] >= N_STEPS[name] for name in names), found
 

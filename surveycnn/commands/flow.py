@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,11 @@ class FlowEntry:
     """``module:flow`` with Prefect."""
     is_watch: bool = False
     """Whether it finds out by itself what can be run already, and runs it with --update."""
+    needs: tuple[str, ...] = ()
+    """Packages of the extra `simulation` without which it cannot do anything."""
 
+
+_DRAWING = ("galsim", "lenstronomy")
 
 FLOWS = {
     "survey": FlowEntry("", "surveycnn.run.survey:run_survey", "surveycnn.flows.survey:survey"),
@@ -35,22 +40,29 @@ FLOWS = {
     "infer": FlowEntry("", "surveycnn.run.survey:run_infer", "surveycnn.flows.infer:infer"),
     "publish": FlowEntry("", "surveycnn.run.survey:run_publish", "surveycnn.flows.publish:publish"),
     "watch": FlowEntry("", "surveycnn.flows.watching:run_watch", "surveycnn.flows.watch:watch", is_watch=True),
-    "demo": FlowEntry("surveycnn.run.demo:DemoConfig", "surveycnn.run.demo:run_demo", "surveycnn.flows.demo:demo"),
+    "demo": FlowEntry(
+        "surveycnn.run.demo:DemoConfig", "surveycnn.run.demo:run_demo", "surveycnn.flows.demo:demo", needs=_DRAWING
+    ),
     "simulate": FlowEntry(
-        "surveycnn.run.simulate:SimulateConfig", "surveycnn.run.simulate:run_simulate", "surveycnn.flows.simulate:simulate"
+        "surveycnn.run.simulate:SimulateConfig",
+        "surveycnn.run.simulate:run_simulate",
+        "surveycnn.flows.simulate:simulate",
+        needs=_DRAWING,
     ),
     "train": FlowEntry(
-        "surveycnn.training.config:TrainConfig", "surveycnn.training.run:run_train", "surveycnn.flows.train:train"
+        "surveycnn.training.config:TrainConfig", "surveycnn.training.run:run_train", "surveycnn.flows.train:train", needs=_DRAWING
     ),
     "evaluate": FlowEntry(
         "surveycnn.evaluation.config:EvaluateConfig",
         "surveycnn.evaluation.run:run_evaluate",
         "surveycnn.flows.evaluate:evaluate",
+        needs=_DRAWING,
     ),
     "challenge": FlowEntry(
         "surveycnn.challenge.config:ChallengeConfig",
         "surveycnn.challenge.run:run_challenge",
         "surveycnn.flows.challenge:challenge",
+        needs=_DRAWING,
     ),
 }
 
@@ -63,6 +75,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(
             f"--update is for the flows {surveys}, not for {arguments.name!r}: leave it out, or start over with --fresh"
         )
+    missing = [name for name in entry.needs if importlib.util.find_spec(name) is None]
+    if missing:
+        found = f"the flow {arguments.name!r} draws galaxies with {' and '.join(missing)}, which cannot be found"
+        raise ConfigError(f"{found}: pip install 'surveycnn[simulation]'")
     config = flow_config(arguments.name, arguments.config, arguments.overrides)
     tune_process()  # this process may be the one that runs the tiles
     ways = {"fresh": arguments.fresh} | ({"update": True} if arguments.update else {})

@@ -46,6 +46,12 @@ def test_main__of_a_survey_without_configuration_says_what_is_missing(capsys):
     assert "the flow 'survey' needs a configuration: surveycnn run-flow survey CONFIG.yaml" in capsys.readouterr().err
 
 
+def test_run_flow__that_draws_galaxies_without_what_draws_them(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["run-flow", "demo", "--no-prefect"]) == 2
+    assert "draws galaxies with galsim and lenstronomy, which cannot be found: pip install" in capsys.readouterr().err
+
+
 def test_main__interrupted_ends_with_130(monkeypatch, capsys):
     def interrupted(arguments):
         raise KeyboardInterrupt
