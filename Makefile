@@ -22,7 +22,7 @@ test-slow: $(STAMP)
 
 # Real services on this machine: PostgreSQL, a Prefect server with a worker, Slurm; each skips with a reason where it is not installed.
 deploy-check: $(STAMP)
-	$(BIN)/python -m pytest -m deploy -rs
+	$(BIN)/python -m pytest -m "deploy and not slow" -rs -n $(TEST_PROCESSES) --dist loadfile
 
 # Random kills of workers, schedulers and drivers, and inputs that are broken on purpose: half an hour each.
 soak: $(STAMP)
