@@ -6,6 +6,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from threading import Thread
 from typing import Any
 
 from prefect.artifacts import (
@@ -48,7 +51,7 @@ class ArtifactProgress:
     def __init__(self, shown: Progress, survey: str, log: Any):
         self._shown, self._survey, self._run_log = shown, survey, log
         self._lock = threading.Lock()
-        self._stages: dict[str, dict[str, Any]] = {}
+        self._stages: dict[str, _Stage] = {}
 
     def message(self, text: str) -> None:
         self._shown.message(text)
@@ -61,17 +64,38 @@ class ArtifactProgress:
                 key = artifact_key(self._survey, f"{stage}-progress")
                 description = f"Stage {stage} of {self._survey}"
                 artifact = _post(create_progress_artifact, progress=0.0, key=key, description=description)
-                self._stages[stage] = {"artifact": artifact, "done": 0, "total": 0, "posted": time.monotonic()}
-            self._stages[stage]["total"] += n_units
+                self._stages[stage] = _Stage(artifact)
+            self._stages[stage].total += n_units
 
     def advance(self, stage: str, n_units: int = 1) -> None:
         self._shown.advance(stage, n_units)
         with self._lock:
             state = self._stages[stage]
-            state["done"] += n_units
-            now = time.monotonic()
-            if state["done"] == state["total"] or now - state["posted"] > ARTIFACT_SECONDS:
-                state["posted"] = now
-                if state["artifact"] is not None:
-                    progress = 100.0 * state["done"] / state["total"]
-                    _post(update_progress_artifact, artifact_id=state["artifact"], progress=progress)
+            state.done += n_units
+            is_complete = state.done == state.total
+            if not is_complete and (state.is_posting or time.monotonic() - state.posted < ARTIFACT_SECONDS):
+                return
+            state.is_posting = True
+        if is_complete:
+            state.post()
+        else:  # a server that is slow must not hold up the tiles
+            Thread(target=copy_context().run, args=(state.post,), name="surveycnn-progress", daemon=True).start()
+
+
+@dataclass
+class _Stage:
+    """A stage with its artifact; None where there is none."""
+
+    artifact: Any
+    done: int = 0
+    total: int = 0
+    posted: float = field(default_factory=time.monotonic)
+    is_posting: bool = False
+    _order: threading.Lock = field(default_factory=threading.Lock)
+
+    def post(self) -> None:
+        """Post what is done by now."""
+        with self._order:
+            if self.artifact is not None:
+                _post(update_progress_artifact, artifact_id=self.artifact, progress=100.0 * self.done / self.total)
+            self.posted, self.is_posting = time.monotonic(), False

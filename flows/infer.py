@@ -19,6 +19,7 @@ def infer(config: SurveyConfig, fresh: bool = False, update: bool = False) -> di
 
 def infer_all(session: Session) -> dict[str, int]:
     """Tiles by the state in which they ended."""
+    session.prepare()
     futures = [submit_stage("infer", session, infer_mosaic, mosaic) for mosaic in session.plan.mosaics]
     results = [future.result() for future in futures]
     infer_table(session, results)

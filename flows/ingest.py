@@ -18,6 +18,7 @@ def ingest(config: SurveyConfig, fresh: bool = False, update: bool = False) -> l
 
 def ingest_all(session: Session) -> list[dict[str, Any]]:
     """Records of all bands of all mosaics."""
+    session.prepare(tiles=False)
     futures = [submit_stage("ingest", session, ingest_mosaic, mosaic) for mosaic in session.plan.mosaics]
     results = [future.result() for future in futures]
     ingest_table(session, results)

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from surveycnn.run.progress import Progress
@@ -20,7 +20,8 @@ INTERRUPTED = "interrupted; the same command goes on from here"
 CLOSING_SECONDS = 25.0
 """Time for closing the cluster, for the last states in Prefect, and for the end of the process."""
 
-_SIGNALS: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The last one comes where a terminal is closed; nohup has it ignored, and so it stays."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -47,7 +48,7 @@ class Interrupts:
         bound = threading.Timer(CLOSING_SECONDS, self.end)
         bound.daemon = True
         bound.start()
-        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
     def leave_saying_to_caller(self) -> None:
         """From now on the caller says that the command was interrupted."""
@@ -56,12 +57,13 @@ class Interrupts:
     def end(self) -> None:
         """End the process: its workers end with their connection to it, and what is finished is in files of its own."""
         if not self._is_said:
-            print(f"surveycnn: {INTERRUPTED}", file=sys.stderr, flush=True)
+            with suppress(OSError):  # the terminal may be gone
+                print(f"surveycnn: {INTERRUPTED}", file=sys.stderr, flush=True)
         os._exit(130)
 
     def install(self) -> dict[int, Any]:
         """Take the signals over; returns what took them before."""
-        return {number: signal.signal(number, self) for number in _SIGNALS}
+        return {number: signal.signal(number, self) for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN}
 
 
 _current: Interrupts | None = None

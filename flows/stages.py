@@ -7,7 +7,8 @@ that feed the run's executor.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from prefect import flow, get_run_logger, task
@@ -89,10 +90,22 @@ def in_session(config: SurveyConfig, fresh: bool, update: bool, function: Callab
             open_progress() as shown,
             open_session(config, fresh=fresh, update=update, progress=_progress(shown, config, stopped)) as session,
             closing_at_signals(stopped),
+            _ending_threads(session),
         ):
             return function(session)
     except (UserError, KeyboardInterrupt) as error:
         return ended_by(error)
+
+
+@contextmanager
+def _ending_threads(session: Session) -> Iterator[None]:
+    """End the waiting of the stages' threads where the run is interrupted: Prefect waits for them."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            session.stop()
+        raise
 
 
 def _progress(shown: Progress, config: SurveyConfig, stopped: threading.Event) -> Progress:

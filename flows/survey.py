@@ -22,6 +22,7 @@ def survey(config: SurveyConfig, fresh: bool = False, update: bool = False) -> S
 
 def run_stages(session: Session) -> Any:
     """All stages; a mosaic is inferred as soon as it is ingested."""
+    session.prepare()
     mosaics = session.plan.mosaics
     ingested = [submit_stage("ingest", session, ingest_mosaic, mosaic) for mosaic in mosaics]
     inferred = [

@@ -26,6 +26,8 @@ from surveycnn.run.update import find_update
 
 SETTLE_MINUTES = 10.0
 """Files that were modified later than this are taken to be still on their way."""
+CLOCK_SECONDS = 60.0
+"""By which clocks of file servers may be ahead; a file that is dated later was not modified just now."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,16 @@ def _compared(config: SurveyConfig, store: WorkStore, record: dict[str, Any] | N
 
 def _is_arriving(mosaic: MosaicConfig, settle_minutes: float) -> bool:
     """Whether a local file of a mosaic was modified a short while ago."""
-    since = time.time() - 60 * settle_minutes
-    return settle_minutes > 0 and any(path.exists() and path.stat().st_mtime > since for path in _local_files(mosaic))
+    now = time.time()
+    since, until = now - 60 * settle_minutes, now + CLOCK_SECONDS
+    return settle_minutes > 0 and any(since < _modified(path) <= until for path in _local_files(mosaic))
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # the plan says what is the matter with it
+        return 0.0
 
 
 def _local_files(mosaic: MosaicConfig) -> Iterator[Path]:

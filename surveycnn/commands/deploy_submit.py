@@ -14,6 +14,7 @@ from surveycnn.config import SurveyConfig, load_config
 from surveycnn.errors import ConfigError, printable
 
 POLL_SECONDS = 1.0
+OUTAGE_SECONDS = 10.0
 ANSWER_SECONDS = 30.0
 
 
@@ -108,6 +109,9 @@ def _page(client: Any, run: Any) -> str:
 
 def _follow(client: Any, run_id: UUID, survey: str) -> int:
     """Exit code of a run by the state in which it ends; state changes and progress go to standard error."""
+    import httpx
+    from prefect.exceptions import ObjectNotFound
+
     said: dict[str, Any] = {}
 
     def say(key: str, text: str) -> None:
@@ -116,13 +120,20 @@ def _follow(client: Any, run_id: UUID, survey: str) -> int:
             print(printable(text), file=sys.stderr, flush=True)
 
     while True:
-        run = client.read_flow_run(run_id)
+        try:
+            run, stages = client.read_flow_run(run_id), list(_progress(client, run_id, survey))
+        except httpx.HTTPError as error:
+            say("server", f"the server does not answer ({error}); the run goes on")
+            time.sleep(OUTAGE_SECONDS)
+            continue
+        except ObjectNotFound:
+            raise ConfigError(f"run {run_id} is not on the Prefect server any more: `surveycnn status` knows its tiles") from None
         state = run.state
         if state is not None:
             say("state", f"{state.name}: {state.message}" if state.message else state.name)
             if state.is_final():
                 return exit_code(state)
-        for stage, done in _progress(client, run_id, survey):
+        for stage, done in stages:
             say(stage, f"{stage}: {done:.0f} %")
         time.sleep(POLL_SECONDS)
 

@@ -77,6 +77,14 @@ class Accounting:
         with self._lock:
             return [span for stage in stages for span in self._intervals.get(stage, [])]
 
+    def _working(self, stage: str) -> list[Span]:
+        """Spans of a stage without those in which the cluster started."""
+        pieces = merged(self.spans(stage))
+        for start, stop in merged(self.spans(START_UP)):
+            halves = [half for piece in pieces for half in ((piece[0], min(piece[1], start)), (max(piece[0], stop), piece[1]))]
+            pieces = [half for half in halves if half[0] < half[1]]
+        return pieces
+
     def bare_forward_seconds(self, plan: Plan, rates: Mapping[str, float]) -> float | None:
         """Seconds of the forward passes alone on the workers that were there during infer, on average, from stamps per second.
 
@@ -88,7 +96,7 @@ class Accounting:
                 if model.reference not in rates:
                     return None
                 total += self._n_sources[mosaic.id] / rates[model.reference]
-        n_workers, _ = self.workers.on_average(self.spans("infer"))
+        n_workers, _ = self.workers.on_average(self._working("infer"))
         return total / n_workers if n_workers else None
 
     def report(self, plan: Plan, engine_path: Path) -> dict[str, Any]:
@@ -103,7 +111,7 @@ class Accounting:
         note = read_engine_note(engine_path)
         n_sources = self._n_sources.total()
         bare = self.bare_forward_seconds(plan, note.bare) if note else None
-        n_workers, n_threads = self.workers.on_average(self.spans("infer"))
+        n_workers, n_threads = self.workers.on_average(self._working("infer"))
         n_devices = n_threads if note and note.kind in SHARED_ENGINES else n_workers
         forward = self.steps["forward"] / n_devices if "forward" in self.steps and n_devices else None
         if bare is not None and forward is not None:

@@ -209,7 +209,10 @@ class NodeStep(ProcessInterface):
             logger.warning("%s and are started again", found)
             await asyncio.sleep(pause)
             n_left, pause = n_left - 1, min(4 * pause, 60.0)
-            process = self._process = self._start_process()
+            try:
+                process = self._process = self._start_process()
+            except OSError as error:  # the one that has ended is looked at again
+                logger.warning("the workers of node %s cannot be started (%s)", self._node.name, error)
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -176,7 +177,7 @@ def _dask_cluster(
         n_threads,
         min(limits, default=None),
         description,
-        lambda function: client.register_plugin(_warm_up_plugin(function)),
+        partial(_warm_up_workers, stack, client, is_own),
         ledger,
         link.check,
         link.end_worker,
@@ -200,10 +201,14 @@ def _wait_for_a_worker(link: DaskLink, word: str, patience: float, say: Callable
         time.sleep(0.1 if waited < SAY_WAITING_SECONDS else 1.0)
 
 
-def _warm_up_plugin(function: Callable[[], None]) -> Any:
+def _warm_up_workers(stack: ExitStack, client: Any, is_own: bool, function: Callable[[], None]) -> None:
+    from surveycnn.run.plugins import forget, register
     from surveycnn.run.warmup import WarmUp
 
-    return WarmUp(function)
+    plugin = WarmUp(function)
+    register(client, plugin)
+    if not is_own:  # workers that join a foreign scheduler later are nothing to this run
+        stack.callback(forget, client, [plugin])
 
 
 def dashboard_link(client: Any, cluster: Any) -> str:

@@ -9,6 +9,7 @@ import importlib
 import inspect
 import math
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ WORDS = ("serial", "threads")
 CLUSTER_FILES = Path(surveycnn.deploy.__file__).resolve().parent / "clusters"
 EXTRAS = {"dask_jobqueue": "slurm", "dask_kubernetes": "kubernetes", "dask_cuda": "cuda"}
 """What to install for the packages of cluster classes."""
+_importing = threading.Lock()
 _MINIMA = ("minimum", "minimum_jobs", "minimum_cores", "minimum_memory")
 _MAXIMA = ("maximum", "maximum_jobs", "maximum_cores", "maximum_memory")
 
@@ -123,8 +125,11 @@ def _find(word: str) -> Path:
 def _import_class(path: Path, dotted: str) -> type:
     module, _, name = dotted.rpartition(".")
     try:
-        with _signals_kept():
-            found = getattr(importlib.import_module(module), name)
+        with _importing:
+            if module not in sys.modules:
+                with _signals_kept():
+                    importlib.import_module(module)
+        found = getattr(sys.modules[module], name)
     except (ImportError, AttributeError) as error:
         missing = (getattr(error, "name", None) or module).partition(".")[0]
         extra = EXTRAS.get(missing) or EXTRAS.get(module.partition(".")[0])
@@ -144,7 +149,7 @@ def _signals_kept() -> Iterator[None]:
     In another thread than the main one it would fail to do so, and could not be imported.
     """
     if threading.current_thread() is threading.main_thread():
-        before = signal.getsignal(signal.SIGINT)
+        before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
         try:
             yield
         finally:

@@ -83,6 +83,8 @@ class DaskLink(Executor):
 
         Returns when the scheduler knows: it would give the next call to a worker that is about to die, and blame that.
         """
+        if address not in self.workers():  # a call to nobody would stand still until the connection is given up
+            return
         self._client.run(_kill_this_process, workers=[address], wait=False, on_error="ignore")
         until = time.monotonic() + END_SECONDS
         while address in self.workers() and time.monotonic() < until:

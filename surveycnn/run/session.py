@@ -105,6 +105,25 @@ class Session:
         paths = (self.store.chunk_path(mosaic.id) for mosaic in self.plan.mosaics)
         return any(ChunkStore.open(path).finished_bands() for path in paths if path.exists())
 
+    def prepare(self, tiles: bool = True) -> None:
+        """Start the cluster where a band, or with `tiles` a tile, is left to be computed.
+
+        Called in the thread that interrupts are raised in, before others want the cluster: a wait for workers may take long, and
+        is to end with the run.
+        """
+        if self.has_work(tiles):
+            _ = self.cluster
+
+    def has_work(self, tiles: bool = True) -> bool:
+        """Whether a band, or with `tiles` a tile, is left to be computed."""
+        for mosaic in self.plan.mosaics:
+            path = self.store.chunk_path(mosaic.id)
+            if not path.exists() or set(mosaic.inputs.bands) - set(ChunkStore.open(path).finished_bands()):
+                return True
+            if tiles and any(self.todo(mosaic)):
+                return True
+        return False
+
     def todo(self, mosaic: MosaicPlan) -> bytearray:
         """1 for each tile of `mosaic` without a valid result, 0 for the others; as it was before the session ran any."""
         if mosaic.id not in self._todo:

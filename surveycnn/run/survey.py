@@ -101,7 +101,7 @@ def each_mosaic(session: Session, function: Callable[[Session, MosaicPlan], Any]
 def mosaics_at_once(session: Session) -> int:
     """Mosaics to drive at the same time, so that their tiles fill the cluster's window."""
     mosaics = session.plan.mosaics
-    if len(mosaics) == 1 or session.cluster.kind == "serial":
+    if len(mosaics) == 1 or not session.has_work() or session.cluster.kind == "serial":
         return 1
     tiles_per_mosaic = max(1, session.plan.n_tiles // len(mosaics))
     return min(len(mosaics), MAX_MOSAICS_AT_ONCE, 1 + math.ceil(session.cluster.window / tiles_per_mosaic))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +16,8 @@ from surveycnn.run.process import tune_process
 class WarmUp(WorkerPlugin):
     """Runs a function in a background thread of every worker, those that are restarted later included."""
 
-    name = "surveycnn-warm-up"
-
     def __init__(self, function: Callable[[], None]):
+        self.name = f"surveycnn-warm-up-{uuid.uuid4().hex[:12]}"
         self._function = function
 
     def setup(self, worker: Any) -> None:

@@ -46,6 +46,7 @@ class Watch:
     ):
         self._client, self.ledger, self._ask, self.say, self.judge = client, ledger, ask, say, judge
         self._seen_joining: dict[str, float] = {}
+        self._seen_leaving: set[str] = set()
         self._asked = self._said = float("-inf")
         self._n_asked = 0
         self._counts = (0, 0, 0)
@@ -80,7 +81,9 @@ class Watch:
             return
         if message.get("action") == "add-worker":
             self._seen_joining[message["worker"]] = time.perf_counter()
+            self._seen_leaving.discard(message["worker"])
         elif message.get("action") == "remove-worker":
+            self._seen_leaving.add(message["worker"])
             self._leave(message["worker"], is_lost=not message.get("expected", False))
 
     def _leave(self, address: str, *, is_lost: bool) -> None:
@@ -100,13 +103,14 @@ class Watch:
         if self._n_asked:
             self._client.subscribe_topic(TOPIC, self._hear)  # it may be another scheduler by now
         self._n_asked += 1
+        self._seen_leaving.clear()
         found, self._asked = self._ask(), now
         for address in self.ledger.addresses - set(found):
             self._leave(address, is_lost=True)
         known = self.ledger.addresses
         for address, worker in found.items():
             at = self._seen_joining.pop(address, None)
-            if address not in known:
+            if address not in known and address not in self._seen_leaving:  # it may have left since the answer was given
                 presence = self.ledger.join(address, str(worker["name"]), worker["nthreads"], worker.get("memory_limit"), at)
                 if text := self.judge(presence):
                     self.say(text)

@@ -11,22 +11,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Thread
 from typing import Any, TextIO
 
 from distributed import NannyPlugin, WorkerPlugin
 
 from surveycnn.run.log_files import HEADER, log_path, worker_record
-
-FORGET_SECONDS = 3.0
+from surveycnn.run.plugins import forget, name_for, register
 
 
 class LogToFile(WorkerPlugin):
     """Writes warnings, errors and crashes of a worker process into a file of its own; a folder that cannot be written is left."""
 
-    name = "surveycnn-log"
-
     def __init__(self, folder: Path):
+        self.name = name_for("log", folder)
         self._folder = folder
         self._stream: TextIO | None = None
         self._takes_crashes = False
@@ -51,15 +48,17 @@ class LogToFile(WorkerPlugin):
                 logger.removeHandler(self._handler)
         if self._takes_crashes:
             faulthandler.disable()
+        if self._stream is not None:
+            self._stream.close()
 
 
 class NannyLog(NannyPlugin):
     """Writes what a nanny says of its worker, such as a memory limit that it has passed, into that worker's file."""
 
-    name = "surveycnn-nanny-log"
     restart = False
 
     def __init__(self, folder: Path):
+        self.name = name_for("nanny-log", folder)
         self._folder = folder
         self._handler: logging.Handler | None = None
 
@@ -112,17 +111,9 @@ def logs_in(client: Any, folder: Path, is_own: bool) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     plugins = LogToFile(folder), NannyLog(folder)
     for plugin in plugins:
-        client.register_plugin(plugin)
-
-    def forget() -> None:
-        for plugin in plugins:
-            with suppress(Exception):  # the connection may be gone
-                client.unregister_worker_plugin(plugin.name, nanny=isinstance(plugin, NannyPlugin))
-
+        register(client, plugin)
     try:
         yield
     finally:
         if not is_own:
-            thread = Thread(target=forget, name="surveycnn-forget-logs", daemon=True)  # each worker answers, unless it hangs
-            thread.start()
-            thread.join(FORGET_SECONDS)
+            forget(client, plugins)

@@ -160,7 +160,7 @@ def test_job__ends_in_time_and_is_not_tried_again_in_vain():
     job = manifest("survey-job.yaml")[0]["spec"]
     assert job["template"]["spec"]["terminationGracePeriodSeconds"] > 30
     rule = next(rule for rule in job["podFailurePolicy"]["rules"] if rule["action"] == "FailJob")
-    assert rule["onExitCodes"]["values"] == [2, 3]
+    assert rule["onExitCodes"]["values"] == [3]
     assert rule["onExitCodes"]["containerName"] == job["template"]["spec"]["containers"][0]["name"]
 
 

@@ -53,6 +53,7 @@ SLOW_CASES = {
     "prefect-local-ctrl-c": ("local", [], [signal.SIGINT], True),
     "plain-threads-sigterm": ("threads", ["--no-prefect"], [signal.SIGTERM], False),
     "plain-local-ctrl-c": ("local", ["--no-prefect"], [signal.SIGINT], True),
+    "plain-local-hangup": ("local", ["--no-prefect"], [signal.SIGHUP], False),
     "plain-local-sigterm-to-all": ("local", ["--no-prefect"], [signal.SIGTERM, signal.SIGTERM], True),
     "prefect-local-sigterm": ("local", [], [signal.SIGTERM], False),
     "prefect-local-sigterm-to-all": ("local", [], [signal.SIGTERM], True),

@@ -108,6 +108,13 @@ def test_stage__counts_what_runs_at_once_once():
     assert accounting.seconds("infer") == pytest.approx(max(stop for _, stop in spans) - min(start for start, _ in spans))
 
 
+def test_working__is_a_stage_without_the_start_of_its_cluster():
+    accounting = Accounting()
+    accounting._intervals = {"infer": [(0, 20), (15, 30), (40, 50)], START_UP: [(2, 12), (18, 19), (45, 60)]}
+    assert accounting._working("infer") == [(0, 2), (12, 18), (19, 30), (40, 45)]
+    assert sum(stop - start for start, stop in accounting._working("infer")) == accounting.seconds("infer")
+
+
 def test_survey__writes_its_performance(small_run):
     found = json.loads((small_run / "provenance.json").read_text())["performance"]
     assert found["tiles"] == found["tiles_of_run"] == 4

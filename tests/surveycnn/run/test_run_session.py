@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+import yaml
 from small_sky import write_small_sky
 
 from surveycnn.config import load_config
@@ -13,6 +14,7 @@ from surveycnn.errors import ConfigError, InputError
 from surveycnn.run.checks import check_output
 from surveycnn.run.session import infer_mosaic, ingest_mosaic, open_session
 from surveycnn.run.store import WorkStore
+from surveycnn.run.survey import run_survey
 from surveycnn.sky.chunks import ChunkStore
 
 
@@ -41,6 +43,20 @@ def test_lock__folder_that_cannot_be_made(tmp_path):
         WorkStore(work).lock(),
     ):
         pass
+
+
+def test_run_survey__again_starts_no_cluster(sky, tmp_path, monkeypatch):
+    """Of several mosaics too: there may be a queue before the cluster."""
+    tree = yaml.safe_load((sky / "survey.yaml").read_text())
+    images = [image | {"path": str(sky / image["path"])} for image in tree["mosaics"][0]["images"]]
+    path = tmp_path / "two.yaml"
+    path.write_text(yaml.safe_dump(tree | {"mosaics": [{"id": name, "images": images} for name in ("a", "b")]}))
+    config = load_config(path, [f"output={tmp_path / 'run'}", "models=[photoz]", "tiling.core_px=512"])
+    first = run_survey(config)
+    with open_session(config) as session:
+        assert not session.has_work()
+    monkeypatch.setattr("surveycnn.run.session.open_cluster", lambda *_, **__: pytest.fail("a cluster is started"))
+    assert run_survey(config).n_sources == first.n_sources > 100
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from surveycnn.run import upkeep, watch
 from surveycnn.run.batch import Task
 from surveycnn.run.cluster import Cluster, open_cluster
 from surveycnn.run.execute import SerialExecutor, execute
+from surveycnn.run.warmup import WarmUp
 from surveycnn.run.workers import WorkerLedger
 
 
@@ -296,3 +297,38 @@ def test_kept_up__a_job_that_ends_at_its_walltime_is_submitted_again(tmp_path, m
         assert {outcome.state for outcome in ends(cluster, [Task(square, i) for i in range(9)])} == {"done"}
         record = cluster.workers.record([(0, 1e9)])
     assert (record["joined"], record["lost"]) == (4, 2)
+
+
+class StubClient:
+    """Takes the place of a client whose scheduler says what a test wants to hear."""
+
+    def subscribe_topic(self, topic: str, handler: object) -> None:
+        pass
+
+
+def test_watch__of_a_worker_that_leaves_while_the_scheduler_is_asked():
+    """The answer still has it; it must not come back to life."""
+    heard: list[watch.Watch] = []
+
+    def ask() -> dict[str, dict]:
+        heard[0]._hear((0.0, {"action": "remove-worker", "worker": "tcp://a", "expected": True}))
+        return {"tcp://a": {"name": "a", "nthreads": 2}}
+
+    ledger = WorkerLedger()
+    ledger.join("tcp://a", "a", 2)
+    heard.append(watch.Watch(StubClient(), ledger, ask))
+    heard[0].look()
+    assert (ledger.n_joined, ledger.n_there, ledger.n_lost) == (1, 0, 0)
+
+
+def test_register__where_workers_lack_the_package():
+    from surveycnn.run.plugins import register
+
+    class Other:
+        def register_plugin(self, plugin: object) -> None:
+            raise ModuleNotFoundError("No module named 'surveycnn'")
+
+    with pytest.raises(
+        ClusterError, match=r"a worker cannot import what the run needs \(No module named 'surveycnn'\): install surveycnn"
+    ):
+        register(Other(), WarmUp(square))
