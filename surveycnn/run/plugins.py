@@ -33,7 +33,7 @@ def register(client: Any, plugin: WorkerPlugin | NannyPlugin) -> None:
         ) from error
 
 
-def forget(client: Any, plugins: Sequence[WorkerPlugin | NannyPlugin]) -> None:
+def forget(client: Any, plugins: Sequence[Any]) -> None:
     """Take plugins back; waits :data:`FORGET_SECONDS` for it at most, as a worker that hangs does not answer."""
 
     def run() -> None:
