@@ -63,7 +63,9 @@ class Interrupts:
 
     def install(self) -> dict[int, Any]:
         """Take the signals over; returns what took them before."""
-        return {number: signal.signal(number, self) for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN}
+        # a shell has Ctrl-C ignored in what it starts in the background, and that is no reason not to end when it comes
+        kept = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
+        return {number: signal.signal(number, self) for number in _SIGNALS if number not in kept}
 
 
 _current: Interrupts | None = None
