@@ -71,10 +71,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_query(commands)
     _add_columns(commands)
     _add_report(commands)
+    _add_view(commands)
     _add_verify(commands)
     _add_models(commands)
     _add_photoz(commands)
     _add_deploy(commands)
+    _add_completion(commands, parser)
     return parser
 
 
@@ -164,6 +166,16 @@ def _add_report(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(run="report:run")
 
 
+def _add_view(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("view", help="a zoomable view of the mosaics with the sources over them, in a browser")
+    command._negative_number_matcher = re.compile(r"-[0-9.]")
+    command.add_argument("catalog", metavar="CATALOG", help="output folder of a run")
+    command.add_argument("--at", nargs=2, type=float, metavar=("RA", "DEC"), help="where to look first; ICRS degrees")
+    command.add_argument("--port", type=int, metavar="N", help="of this machine's loopback; by default a free one")
+    command.add_argument("--no-browser", action="store_true", help="print the address alone")
+    command.set_defaults(run="view:run")
+
+
 def _add_verify(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("verify", help="check a catalog: schema, rows, duplicates, digests")
     command.add_argument("catalog", metavar="CATALOG", help="output folder of a run")
@@ -234,3 +246,9 @@ def _add_photometry(command: argparse.ArgumentParser) -> None:
     group.add_argument("--flux-err", metavar="PATTERN", help="errors of the fluxes")
     group.add_argument("--mag", metavar="PATTERN", help="magnitudes, for instance 'mag_{band}_lsst'")
     group.add_argument("--mag-err", metavar="PATTERN", help="errors of the magnitudes")
+
+
+def _add_completion(commands: argparse._SubParsersAction, parser: argparse.ArgumentParser) -> None:
+    command = commands.add_parser("completion", help="print what makes a shell complete these commands")
+    command.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "tcsh"), help="bash, zsh or tcsh")
+    command.set_defaults(run="completion:run", parser=parser)

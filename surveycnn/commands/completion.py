@@ -1,0 +1,13 @@
+"""``surveycnn completion``: the script that makes a shell complete commands, options and files."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the script of a shell."""
+    import shtab
+
+    print(shtab.complete(arguments.parser, arguments.shell))
+    return 0
