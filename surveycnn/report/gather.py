@@ -14,12 +14,12 @@ from surveycnn.catalogs.query import Catalog
 from surveycnn.catalogs.redshifts import MIXTURE
 from surveycnn.catalogs.tables import arrow_to_numpy
 from surveycnn.models.card import Card
+from surveycnn.report.balance import MAGNITUDES, balance_of
 from surveycnn.report.density import CellCounts
 from surveycnn.report.histograms import Axis, Histogram, Histogram2d, MixtureSum
 from surveycnn.report.layout import DOMAIN_COLUMNS, FINDERS, Layout, numbers, whole_numbers
 from surveycnn.report.rankings import Candidates, magnitudes, rankings_of
 
-MAGNITUDES = Axis(12.0, 30.0, 72)
 LOGITS = Axis(-20.0, 20.0, 100)
 DISTANCES = Axis(0.0, 3.0, 60)
 REDSHIFTS = Axis(0.0, 4.0, 80)
@@ -102,8 +102,7 @@ class Gathered:
     @property
     def balance(self) -> dict[str, float]:
         """Factors of the bands by which the median source has the same flux in all."""
-        middle = {band: histogram.median for band, histogram in self.magnitudes.items()}
-        return {band: float(10 ** (0.4 * (magnitude - 20))) for band, magnitude in middle.items() if np.isfinite(magnitude)}
+        return balance_of(self.magnitudes)
 
     def _count_flags(self, flags: np.ndarray) -> None:
         values, counts = np.unique(flags, return_counts=True)

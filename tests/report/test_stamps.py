@@ -13,7 +13,8 @@ from PIL import Image
 from surveycnn.catalogs.query import open_catalog
 from surveycnn.commands.report import chunks_of
 from surveycnn.errors import InputError
-from surveycnn.report.stamps import Place, _compass, _Mosaic, colour, colour_bands, cut_pictures, data_uri
+from surveycnn.report.pixels import colour, colour_bands, compass
+from surveycnn.report.stamps import Place, _Mosaic, cut_pictures, data_uri
 from surveycnn.run.store import WorkStore
 from surveycnn.sky.chunks import ChunkStore
 from surveycnn.sky.tiling import Tile
@@ -103,5 +104,5 @@ class Sky:
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("dec", [-60.0, 2.0, 89.99])
 def test_compass(angle, mirrored, dec):
-    found, is_east_left = _compass(Sky(angle, mirrored, dec))
+    found, is_east_left = compass(Sky(angle, mirrored, dec))
     assert found == pytest.approx(angle, abs=1.0) and is_east_left is not mirrored
