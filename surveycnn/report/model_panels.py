@@ -66,6 +66,26 @@ def calibration(task: str, card: Card | None) -> Panel | None:
     return Panel(f"{task.capitalize()} calibration", figure.svg(), caption)
 
 
+def measured_reliability(task: str, card: Card | None) -> Panel | None:
+    """Score against the share of positives, as the card has it measured."""
+    if card is None or card.reliability is None or card.prior is None:
+        return None
+    curve = card.reliability
+    score, fraction, error = (np.asarray(values) for values in (curve.score, curve.fraction, curve.error))
+    figure = Figure(
+        f"Share of positives by {task}_score on held-out simulated stamps",
+        x=(0, 1),
+        y=(0, 1),
+        x_label=f"mean {task}_score",
+        y_label="true share",
+    )
+    figure.line([0, 1], [0, 1], "mark")
+    limits = [(max(low, 0.0), min(high, 1.0)) for low, high in zip(fraction - error, fraction + error, strict=True)]
+    figure.points(list(score), list(fraction), "c0", limits, f"{len(score)} bins of equal weight, standard errors")
+    caption = f"At the training's prior {card.prior.training:.3g}, on the line where a score is right. {curve.definition}."
+    return Panel(f"{task.capitalize()} reliability", figure.svg(), caption)
+
+
 def _at_prior(score: np.ndarray, card: Card) -> np.ndarray:
     assert card.prior is not None
     odds = score / np.maximum(1 - score, 1e-300) * _odds(card.prior.survey) / _odds(card.prior.training)

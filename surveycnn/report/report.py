@@ -218,6 +218,7 @@ def _model(task: str, found: Gathered, card: Card | None, truth: Truth | None) -
     shown = [
         model_panels.scores(task, found, card),
         model_panels.calibration(task, card),
+        model_panels.measured_reliability(task, card),
         model_panels.reliability(task, truth) if truth is not None else None,
         model_panels.votes(found, card) if task == "morphology" else None,
         model_panels.domain_magnitudes(task, found, card),

@@ -91,7 +91,17 @@ def test_page__candidates_have_pictures_scores_and_pdfs(page, small_run):
 def test_page__says_what_the_run_says(page, small_run):
     text = re.sub(r"<[^>]+>", " ", page.split("<main")[1])
     assert f"{len(open_catalog(small_run)):,}" in text
-    for expected in ("arcmin²", "n(z)", "lens 0.2.0", "photoz 0.2.0", "outside_domain_merger", "computed and published", "zarr"):
+    for expected in (
+        "arcmin²",
+        "n(z)",
+        "Lens reliability",
+        "Merger reliability",
+        "lens 0.2.0",
+        "photoz 0.2.0",
+        "outside_domain_merger",
+        "computed and published",
+        "zarr",
+    ):
         assert expected in text
 
 

@@ -1,14 +1,18 @@
 """Cards: what is refused, what is derived from them, and that they come back from disk as they were."""
 
+import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from pydantic import ValidationError
 
 from surveycnn.errors import ModelError
 from surveycnn.models.card import Calibration, Card, Domain, Outputs, Prior, Scaling, Training, read_card, write_card
+from surveycnn.models.package import find_card
 
 
 def lens_values(**changes) -> dict:
@@ -92,6 +96,10 @@ def test_read_card__missing_and_too_large(tmp_path):
         ({"pixel_scale": float("nan")}, "pixel_scale"),
         ({"domain": {"band": "r", "magnitude": [24, 17]}}, "expected .brightest, faintest."),
         ({"prior": {"training": 0.5, "survey": 0.0}}, "survey"),
+        (
+            {"reliability": {"score": [0.1, 0.9], "fraction": [0.1], "error": [0.0], "n": 5, "definition": "of two"}},
+            r"score, fraction and error have \[2, 1, 1\] bins, expected the same number",
+        ),
     ],
 )
 def test_card__refuses(changes, message):
@@ -117,6 +125,23 @@ def test_card__outputs_and_columns(changes, n_outputs, columns):
     assert card.n_outputs == n_outputs
     assert list(card.schema)[: len(columns)] == columns
     assert card.input_shape == (16, 16, 2)
+
+
+def test_digest__is_the_same_whatever_was_measured():
+    curve = {"score": [0.1, 0.9], "fraction": [0.2, 0.8], "error": [0.1, 0.1], "n": 50, "definition": "of two"}
+    assert Card(**lens_values(reliability=curve)).digest == Card(**lens_values()).digest
+
+
+def test_shipped_cards__have_the_reliability_that_was_measured():
+    path = Path(__file__).resolve().parents[3] / "docs" / "card_reliability.py"
+    spec = importlib.util.spec_from_file_location("card_reliability", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for task, curve in module.measured().items():
+        card = find_card(task)
+        assert card.reliability == curve, "run `python docs/card_reliability.py`"
+        distance = np.abs(np.subtract(curve.score, curve.fraction)).mean()
+        assert abs(distance - card.metrics["ece"].value) < 0.01  # two sets of the same simulation
 
 
 def test_find_card__imports_no_engine():
