@@ -1,0 +1,104 @@
+"""What each page of the documentation needs to be run: :class:`documented.running.Scenario`.
+
+To add a page, write its commands so that they run within seconds on a small run, and add an entry here if it takes anything for
+granted: files (``place``), names in Python (``names``), larger numbers than a test should run (``replace``, ``options``). What
+cannot run at all stands in `not_run.py`. A page without an entry is run in an empty folder. To try one:
+``pytest tests/docs/test_commands.py -k tutorial``.
+
+A YAML block whose first line is ``# kids.yaml`` is written to that file once it has been checked, so that the commands below it
+take it. A command that the page shows behind ``$`` with a message of ours below it must end with that message.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from documented.running import Place, Scenario
+from documented.skies import (
+    kids_images,
+    kids_survey,
+    lens_list,
+    redshift_tables,
+    spectra,
+    truth_of_demo,
+    write_images,
+)
+
+from surveycnn.catalogs.query import open_catalog
+from surveycnn.cli import main
+
+FAST_FIT = {"surveycnn photoz fit": "--epochs 2 --members 2"}
+
+
+def a_source(place: Place) -> str:
+    return str(open_catalog(place.small_run)["source_id"][0])
+
+
+def set_models(*models: str) -> Any:
+    """An edit of kids.yaml."""
+    path = Path("kids.yaml")
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"models": list(models)}, sort_keys=False))
+
+
+def readme(place: Place) -> None:
+    kids_images(place)
+    lens_list(place)
+    redshift_tables(place)
+    place.link_run("runs/demo")
+
+
+def readme_names(place: Place) -> dict[str, Any]:
+    return {"bins": np.linspace(0, 2, 5), "stamps": np.ones((2, 64, 64, 3), "f4")}
+
+
+def buckets(place: Place) -> None:
+    """The images of the bucket beside the manifest: tests/deploy/test_cloud.py fetches them from a server."""
+    write_images(place.folder, {band: f"t001/{band}.fits" for band in "gri"})
+    lines = ["mosaic,band,path", *(f"t001,{band},t001/{band}.fits" for band in "gri")]
+    (place.folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+
+
+def mosaic_files(place: Place) -> None:
+    (place.folder / "manifest.csv").write_text("mosaic,band,path\nt001,g,tiles/t001_g.fits\n")
+    (place.folder / "tiles").mkdir()
+    for name in ("t001_g.fits", "t001_g.weight.fits", "t001_r_v2.fits"):
+        (place.folder / "tiles" / name).touch()
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "README.md": Scenario(
+        place=readme,
+        names=readme_names,
+        replace={r"origin\(source_id\)": 'origin(int(cat["source_id"][0]))'},
+        options=FAST_FIT,
+        before={
+            "surveycnn run-flow survey kids.yaml": lambda: set_models("lens", "merger", "photoz"),
+            "$ surveycnn run-flow survey kids.yaml": lambda: set_models("lens", "morphology", "merger", "photoz"),
+        },
+    ),
+    "docs/catalog.md": Scenario(place=lambda place: place.link_run("runs/demo"), replace={r"\b\d{19}\b": a_source}),
+    "docs/cloud_storage.md": Scenario(place=buckets, replace={r'fsspec.filesystem\("s3"\)': 'fsspec.filesystem("memory")'}),
+    "docs/crossmatch.md": Scenario(place=lambda place: (place.link_run("runs/kids"), lens_list(place), truth_of_demo(place))),
+    "docs/laptop.md": Scenario(
+        place=lambda place: write_images(
+            place.folder, {band: f"reprojected_sdss_{band}.fits.bz2" for band in "gri"}, zeropoint=22.5
+        )
+    ),
+    "docs/mosaics.md": Scenario(place=mosaic_files),
+    "docs/photometric_redshifts.md": Scenario(
+        place=lambda place: (redshift_tables(place), place.link_run("runs/kids")), options=FAST_FIT
+    ),
+    "docs/prefect.md": Scenario(
+        place=lambda place: write_images(place.folder, {band: f"incoming/a_{band}.fits" for band in "gri"}),
+        options={"surveycnn run-flow watch": "--set models=[merger]"},
+        ends={"surveycnn deploy check prefect": 2},
+    ),
+    "docs/report.md": Scenario(place=lambda place: (place.link_run("runs/demo"), spectra(place))),
+    "docs/security.md": Scenario(replace={"/scratch/me": lambda place: str(place.folder)}),
+    "docs/slurm.md": Scenario(
+        place=kids_survey, before={"$ surveycnn status": lambda: main(["run-flow", "ingest", "kids.yaml", "--no-prefect"])}
+    ),
+}
