@@ -10,7 +10,7 @@ from typing import Any
 from surveycnn.catalogs.query import Catalog
 from surveycnn.errors import CatalogError, ModelError, printable
 from surveycnn.models.card import Card
-from surveycnn.models.package import find_card, shipped_models
+from surveycnn.models.package import find_card
 
 STATES = ("done", "no_work", "failed", "quarantined", "todo")
 STATE_TEXTS = {
@@ -117,18 +117,16 @@ class Record:
         return found
 
     def cards(self) -> dict[str, Card]:
-        """Cards of the models that have run and are shipped with this version, by task, where they are the same."""
+        """Cards of the models that have run, by task, where they can be found and are still the same."""
         found = {}
         for row in self.part("models"):
             one = Record(self.part("models", row))
             reference = one.text("reference")
-            if reference not in shipped_models():
-                continue
             try:
-                card = find_card(reference)
+                card = find_card(reference) if reference else None
             except ModelError:
                 continue
-            if card.digest == one.text("digest"):
+            if card is not None and card.digest == one.text("digest"):
                 found[card.task] = card
         return {str(task): card for task, card in found.items()}
 

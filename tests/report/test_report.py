@@ -13,12 +13,14 @@ import pyarrow as pa
 import pytest
 from astropy.table import Table
 from mocpy import MOC
+from tiny_models import change_prior, write_tiny_models
 
 from surveycnn.catalogs.publishing.publish import publish
 from surveycnn.catalogs.query import open_catalog
 from surveycnn.catalogs.verify import verify_catalog
 from surveycnn.commands.report import chunks_of, run
 from surveycnn.errors import CatalogError, InputError
+from surveycnn.models.package import find_card
 from surveycnn.report.report import write_report
 
 HOSTILE = "</script><img src=x onerror=alert(1)><b>&'\"{{ 7*7 }}"
@@ -239,6 +241,16 @@ def test_page__numbers_of_other_ranges(rows, tmp_path):
     }
     write_foreign(pa.table(columns), tmp_path / "c")
     assert "Candidates" in page_of(tmp_path / "c", None)
+
+
+def test_page__card_of_a_model_of_the_user_while_it_is_the_same(rows, tmp_path):
+    lens, _ = write_tiny_models(tmp_path)
+    models = {"tiny-lens": {"task": "lens", "reference": str(lens), "digest": find_card(lens).digest}}
+    catalog = published(rows, tmp_path / "catalog", models=models)
+    assert "tiny-lens 1" in write_report(catalog).read_text(encoding="utf-8")
+    change_prior(lens, 0.25)
+    page = write_report(catalog).read_text(encoding="utf-8")
+    assert "tiny-lens 1" not in page and "Lens scores" in page
 
 
 def test_page__no_candidates_asked_for(small_run, tmp_path):
