@@ -25,6 +25,7 @@ _PUBLIC = {
     "load_photoz": "surveycnn.photoz.predict",
     "load_config": "surveycnn.config",
     "run_survey": "surveycnn.run.survey",
+    "cutouts": "surveycnn.run.cutouts",
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -1,0 +1,38 @@
+"""The pixels behind a catalog: chunk stores in the work directory of its run, while that is there and of the same run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from surveycnn.catalogs.source import PROVENANCE
+from surveycnn.config import NAME_PATTERN
+from surveycnn.durable import read_json
+from surveycnn.errors import CatalogError
+from surveycnn.paths import is_url
+from surveycnn.run.store import WorkStore
+from surveycnn.sky.chunks import ChunkStore
+
+
+def chunks_of(catalog: str | Path) -> Callable[[str], ChunkStore]:
+    """What opens the pixels of a mosaic in the work directory of a catalog, if that is still there and of the same run."""
+    record = read_json(Path(catalog) / PROVENANCE) or {}
+    config = record.get("config")
+    named = config.get("work_dir") if isinstance(config, dict) else None
+    roots = [Path(catalog) / "work"]
+    # the provenance of a stranger may name any place, but none on a network is looked at
+    if isinstance(named, str) and named and not is_url(named) and "\0" not in named:
+        roots.append(Path(named))
+    store = next((WorkStore(root) for root in roots if (root / "plan.json").is_file()), None)
+
+    def open_chunks(mosaic: str) -> ChunkStore:
+        if store is None:
+            raise CatalogError(f"the work directory {str(roots[-1])!r} of this catalog, which holds the pixels, is gone")
+        if (store.read_plan() or {}).get("digest") != record.get("run_digest"):
+            raise CatalogError(f"the work directory {str(store.root)!r} belongs to another run than this catalog")
+        if not re.fullmatch(NAME_PATTERN, mosaic):
+            raise CatalogError(f"{mosaic[:100]!r} is no name of a mosaic: its pixels are not looked for")
+        return ChunkStore.open(store.chunk_path(mosaic))
+
+    return open_chunks
