@@ -5,7 +5,9 @@ Anything that is not a :class:`UserError` is a fault of ours: the command line l
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 
 class SurveyCNNError(Exception):
@@ -63,6 +65,16 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text)
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """The end of a message about a name that is none of `known`: the one that was meant, empty where none is near.
+
+    >>> did_you_mean("lens_porb", ["lens_prob", "z_phot"]), did_you_mean("x", ["lens_prob"])
+    (": did you mean 'lens_prob'?", '')
+    """
+    near = difflib.get_close_matches(str(word), [str(one) for one in known], n=1)
+    return f": did you mean {near[0]!r}?" if near else ""
 
 
 def without_secrets(text: str) -> str:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     ["surveycnn"],
     ["surveycnn.errors", "surveycnn.bands", "surveycnn.paths", "surveycnn.sections", "surveycnn.full_disk", "surveycnn.durable"],
-    ["surveycnn.deploy"],
+    ["surveycnn.deploy", "surveycnn.parsers"],
     ["surveycnn.schema"],
     ["surveycnn.catalogs.columns", "surveycnn.catalogs.flags", "surveycnn.catalogs.tables"],
     ["surveycnn.tables"],
@@ -27,7 +27,9 @@ LAYERS = [
     ["surveycnn.challenge"],
     ["surveycnn.catalogs"],
     ["surveycnn.report"],
+    ["surveycnn.view"],
     ["surveycnn.run"],
+    ["surveycnn.labels"],
     ["surveycnn.flows"],
     ["surveycnn.deployment"],
     ["surveycnn.commands"],

@@ -9,5 +9,5 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the script of a shell."""
     import shtab
 
-    print(shtab.complete(arguments.parser, arguments.shell))
+    print(shtab.complete(arguments.all_commands, arguments.shell))
     return 0

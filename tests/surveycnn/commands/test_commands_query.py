@@ -161,7 +161,7 @@ def test_query__says_what_is_wrong(small_run, capsys, options, message):
 def test_query__refuses_what_it_cannot_parse(small_run, capsys, options):
     with pytest.raises(SystemExit) as ended:
         main(["query", str(small_run), *options])
-    assert ended.value.code == 2 and "error: argument --" in capsys.readouterr().err
+    assert ended.value.code == 2 and "surveycnn: --" in capsys.readouterr().err
 
 
 # -- columns -----------------------------------------------------------------------------------------------------------------
