@@ -38,6 +38,7 @@ from surveycnn.models.card import Card
 from surveycnn.models.package import golden_difference, load_package, package_folder, read_golden
 from surveycnn.run.cluster_files import start_cluster
 from surveycnn.run.machine import GPU_THREADS_PER_WORKER
+from surveycnn.run.progress import Silent
 from surveycnn.run.simulate import SimulateConfig, run_simulate
 from surveycnn.run.store import WorkStore
 from surveycnn.run.survey import run_survey
@@ -115,14 +116,11 @@ def bare_table(batches: Sequence[int]) -> str:
     return table(["model", "XLA", *(f"stamps/s at {n}" for n in batches), "largest difference from golden"], rows)
 
 
-class InferSpan:
+class InferSpan(Silent):
     """A progress that notes when inference begins and ends."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
-
-    def message(self, text: str) -> None:
-        """Texts do not matter here."""
 
     def add(self, stage: str, n_units: int) -> None:
         self._note(stage)

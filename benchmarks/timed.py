@@ -14,6 +14,7 @@ from astropy.table import Table
 from benchmarks.mosaics import mosaic_of_size
 from surveycnn.config import SurveyConfig
 from surveycnn.run.local_cluster import local_shape, n_cores
+from surveycnn.run.progress import Silent
 from surveycnn.run.survey import run_survey
 
 STAGES = ("plan", "ingest", "infer", "publish")
@@ -41,16 +42,13 @@ def lap(function: Callable[[], Any]) -> tuple[Lap, Any]:
     return Lap(time.perf_counter() - started, time.process_time() - cpu), result
 
 
-class Marks:
+class Marks(Silent):
     """A progress that notes when each stage did something last."""
 
     def __init__(self) -> None:
         self.started = time.perf_counter()
         self.first: dict[str, float] = {}
         self.last: dict[str, float] = {}
-
-    def message(self, text: str) -> None:
-        """Texts do not matter here."""
 
     def add(self, stage: str, n_units: int) -> None:
         self.first.setdefault(stage, time.perf_counter())

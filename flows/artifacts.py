@@ -53,19 +53,32 @@ class ArtifactProgress:
         self._lock = threading.Lock()
         self._stages: dict[str, _Stage] = {}
 
+        self.found, self.watch = shown.found, shown.watch
+
     def message(self, text: str) -> None:
         self._shown.message(text)
         self._run_log.info("%s", text)
 
+    def failed(self, text: str) -> None:
+        self._shown.failed(text)
+        self._run_log.warning("%s", text)
+
+    def expect(self, stage: str, n_units: int) -> None:
+        self._shown.expect(stage, n_units)
+        with self._lock:
+            self._stage(stage).expected = n_units
+
     def add(self, stage: str, n_units: int) -> None:
         self._shown.add(stage, n_units)
         with self._lock:
-            if stage not in self._stages:
-                key = artifact_key(self._survey, f"{stage}-progress")
-                description = f"Stage {stage} of {self._survey}"
-                artifact = _post(create_progress_artifact, progress=0.0, key=key, description=description)
-                self._stages[stage] = _Stage(artifact)
-            self._stages[stage].total += n_units
+            self._stage(stage).added += n_units
+
+    def _stage(self, stage: str) -> _Stage:
+        if stage not in self._stages:
+            key = artifact_key(self._survey, f"{stage}-progress")
+            description = f"Stage {stage} of {self._survey}"
+            self._stages[stage] = _Stage(_post(create_progress_artifact, progress=0.0, key=key, description=description))
+        return self._stages[stage]
 
     def advance(self, stage: str, n_units: int = 1) -> None:
         self._shown.advance(stage, n_units)
@@ -88,10 +101,15 @@ class _Stage:
 
     artifact: Any
     done: int = 0
-    total: int = 0
+    added: int = 0
+    expected: int | None = None
     posted: float = field(default_factory=time.monotonic)
     is_posting: bool = False
     _order: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def total(self) -> int:
+        return self.added if self.expected is None else self.expected
 
     def post(self) -> None:
         """Post what is done by now."""

@@ -153,6 +153,7 @@ class StoppableProgress:
     def __init__(self, shown: Progress, stopped: threading.Event):
         self._shown, self._stopped = shown, stopped
         self.message: Callable[[str], None] = shown.message
+        self.expect, self.found, self.failed, self.watch = shown.expect, shown.found, shown.failed, shown.watch
 
     def add(self, stage: str, n_units: int) -> None:
         self._check()

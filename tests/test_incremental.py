@@ -17,6 +17,7 @@ from surveycnn.catalogs.verify import verify_catalog
 from surveycnn.cli import main
 from surveycnn.config import load_config
 from surveycnn.errors import ConfigError, ResumeError
+from surveycnn.run.progress import Silent
 from surveycnn.run.session import open_session
 from surveycnn.run.stages import RunTile
 from surveycnn.run.store import WorkStore
@@ -25,7 +26,7 @@ from surveycnn.run.survey import run_ingest, run_survey
 BANDS = ("g", "r")
 
 
-class Said:
+class Said(Silent):
     """A progress that keeps what it is told."""
 
     def __init__(self):
@@ -35,10 +36,8 @@ class Said:
         self.texts.append(text)
 
     def add(self, stage, n_units):
-        self.n_units[stage] += n_units
-
-    def advance(self, stage, n_units=1):
-        pass
+        if stage in self.n_units:
+            self.n_units[stage] += n_units
 
 
 @dataclass

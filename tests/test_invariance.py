@@ -11,6 +11,7 @@ from astropy.table import Table
 from small_sky import write_survey
 
 from surveycnn.config import SurveyConfig, load_config
+from surveycnn.run.progress import Silent
 from surveycnn.run.session import open_session
 from surveycnn.run.survey import run_infer, run_ingest, run_publish, run_survey
 
@@ -69,17 +70,11 @@ def test_catalog__of_a_resumed_run_is_that_of_an_unbroken_one(sky, tmp_path, ref
     class Stop(Exception):
         pass
 
-    class StopsAfterTwo:
+    class StopsAfterTwo(Silent):
         """A progress that ends the run in the middle of infer."""
 
         def __init__(self) -> None:
             self.n_done = 0
-
-        def message(self, text: str) -> None:
-            pass
-
-        def add(self, stage: str, n_units: int) -> None:
-            pass
 
         def advance(self, stage: str, n_units: int = 1) -> None:
             self.n_done += stage == "infer"

@@ -78,13 +78,21 @@ def publish_survey(session: Session) -> SurveyResult:
     StorageError
         Where the output folder cannot be written, for instance because its disk is full; the old catalog stays.
     """
-    with session.accounting.stage("publish"):
+    with session.accounting.stage("publish"), _step(session, "publish"):
         published, status = _publish(session)
     plan, output = session.plan, session.plan.config.output_path
     performance = session.performance()
     _add_to_provenance(output / PROVENANCE, performance=performance)
     notes = (*plan.notes, *_band_notes(plan, session.store), *_write_report(session))
     return SurveyResult(output, published.n_rows, published.n_primary, status, notes, performance)
+
+
+@contextmanager
+def _step(session: Session, stage: str) -> Iterator[None]:
+    """Report the body as a stage of one step."""
+    session.progress.add(stage, 1)
+    yield
+    session.progress.advance(stage)
 
 
 def _write_report(session: Session) -> Iterator[str]:
@@ -96,9 +104,9 @@ def _write_report(session: Session) -> Iterator[str]:
     def open_chunks(mosaic: str) -> ChunkStore:
         return ChunkStore.open(session.store.chunk_path(mosaic))
 
-    session.progress.message("writing the report")
     try:
-        write_report(session.plan.config.output_path, open_chunks=open_chunks)
+        with _step(session, "report"):
+            write_report(session.plan.config.output_path, open_chunks=open_chunks)
     except Exception as error:
         yield f"report.html was not written ({type(error).__name__}: {error}): `surveycnn report` writes it"
 

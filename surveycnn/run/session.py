@@ -29,6 +29,7 @@ from surveycnn.run.progress import Progress, Silent
 from surveycnn.run.resume import bind_plan, check_unchanged
 from surveycnn.run.stages import BandUnit, IngestBand, RunTile
 from surveycnn.run.store import WorkStore, read_json, write_json
+from surveycnn.run.unit_counts import UnitCounts
 from surveycnn.run.worker import read_engine_note
 from surveycnn.sky.chunks import ChunkStore
 from surveycnn.sky.ingest import band_notes
@@ -48,6 +49,7 @@ class Session:
     _engine: str = ""
     _todo: dict[str, bytearray] = field(default_factory=dict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
+    _units: UnitCounts = field(default_factory=UnitCounts, repr=False)
 
     @property
     def cluster(self) -> Cluster:
@@ -59,6 +61,7 @@ class Session:
                 with self.accounting.stage(START_UP):
                     self._cluster = self._stack.enter_context(opened)
                 self.accounting.workers = self._cluster.workers
+                self.progress.watch(self._cluster.workers)
                 self.progress.message(f"cluster {self._cluster.description}")
                 check_memory(self.plan, self._cluster.memory_limit, self._cluster.n_threads)
                 self._warm_up(self._cluster)
@@ -111,8 +114,30 @@ class Session:
         Called in the thread that interrupts are raised in, before others want the cluster: a wait for workers may take long, and
         is to end with the run.
         """
+        self.expect("ingest", *(("infer",) if tiles else ()))
         if self.has_work(tiles):
             _ = self.cluster
+
+    def expect(self, *stages: str) -> None:
+        """Report how many units `stages` will have over all mosaics, as far as is known before they begin."""
+        for mosaic in self.plan.mosaics:
+            path = self.store.chunk_path(mosaic.id)
+            missing = len(set(mosaic.inputs.bands) - set(ChunkStore.open(path).finished_bands() if path.exists() else ()))
+            # ids of tiles come from the pixels
+            n_tiles = len(mosaic.grid) if missing or "infer" not in stages else sum(self.todo(mosaic))
+            for stage, n_units in (("ingest", missing), ("infer", n_tiles)):
+                if stage in stages:
+                    self._units.set(stage, mosaic.id, n_units)
+        for stage in stages:
+            if self._units.totals[stage]:
+                self.progress.expect(stage, self._units.totals[stage])
+
+    def begin(self, stage: str, mosaic: MosaicPlan, n_units: int) -> None:
+        """Report that the units of a mosaic begin; the tries after the first one are at the same units."""
+        if self._units.begin(stage, mosaic.id, n_units):
+            self.progress.expect(stage, self._units.totals[stage])
+            if n_units:
+                self.progress.add(stage, n_units)
 
     def has_work(self, tiles: bool = True) -> bool:
         """Whether a band, or with `tiles` a tile, is left to be computed."""
@@ -208,7 +233,7 @@ def ingest_mosaic(session: Session, mosaic: MosaicPlan) -> list[dict[str, Any]]:
     units = [BandUnit(image, i, grid) for i, (image, grid) in enumerate(zip(inputs.images, inputs.grids, strict=True))]
     tasks = [Task(function, unit, str(session.store.root)) for unit in units if unit.image.band not in done]
     if tasks:
-        session.progress.add("ingest", len(tasks))
+        session.begin("ingest", mosaic, len(tasks))
         with session.accounting.stage("ingest"):
             for outcome in _run(session, "ingest", tasks):
                 if outcome.state != "done":
@@ -258,9 +283,9 @@ def run_tiles(session: Session, mosaic: MosaicPlan, make_function: Callable[[], 
     n_todo = sum(todo)
     if n_todo < len(todo):
         session.progress.message(f"mosaic {mosaic.id}: {len(todo) - n_todo} of {len(todo)} tiles are done already")
+    session.begin("infer", mosaic, n_todo)
     if n_todo == 0:
         return Counter()
-    session.progress.add("infer", n_todo)
     cluster, function = session.cluster, make_function()
     folder, care = str(session.store.root), session.care(session.limits.tile_seconds)
     tasks = (Task(function, unit, folder) for unit in compress(session.plan.units(mosaic), todo))
@@ -308,12 +333,13 @@ def _record(session: Session, mosaic: MosaicPlan, outcome: Outcome) -> str:
     if outcome.state == "lost":
         session._lost.append(outcome.task)
         return outcome.state
-    session.progress.advance("infer")
     if outcome.state == "done":
+        session.progress.found(outcome.result.n_sources)
         session.accounting.add_tile(mosaic, outcome.task.unit.tile, outcome.result.n_sources, outcome.result.seconds)
     if outcome.state in ("failed", "quarantined"):
         tile = outcome.task.unit.tile
         about = worker_failure(session.store.log_path, outcome.worker)
         session.store.write_failure(tile, outcome.state, outcome.reason, outcome.details, about)
-        session.progress.message(f"tile {tile.name} of mosaic {tile.mosaic} {outcome.state}: {outcome.reason}")
+        session.progress.failed(f"tile {tile.name} of mosaic {tile.mosaic} {outcome.state}: {outcome.reason}")
+    session.progress.advance("infer")
     return outcome.state

@@ -47,6 +47,7 @@ def run_survey(
         infer_mosaic(session, mosaic)
 
     with open_session(config, fresh=fresh, update=update, progress=progress) as session:
+        session.expect("ingest", "infer")
         each_mosaic(session, whole)
         settle_lost(session)
         return publish_survey(session)
@@ -57,6 +58,7 @@ def run_ingest(
 ) -> list[dict[str, Any]]:
     """Bring all mosaics into the chunk store; returns the records of all bands."""
     with open_session(config, fresh=fresh, update=update, progress=progress) as session:
+        session.expect("ingest")
         return [record for records in each_mosaic(session, ingest_mosaic) for record in records]
 
 
@@ -65,6 +67,7 @@ def run_infer(
 ) -> dict[str, int]:
     """Run the tiles of all mosaics that are in the chunk store; returns how many ended in which state."""
     with open_session(config, fresh=fresh, update=update, progress=progress) as session:
+        session.expect("infer")
         states: Counter[str] = sum(each_mosaic(session, infer_mosaic), start=Counter())
         del states["lost"]
         return dict(states + settle_lost(session))
