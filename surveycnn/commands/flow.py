@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from surveycnn.config import SurveyConfig, load_config
 from surveycnn.errors import ConfigError, printable
 from surveycnn.flows.interrupts import StoppableProgress, interruptible, raising_interrupts, stop_event
 from surveycnn.run.process import tune_process
+from surveycnn.run.progress import is_live
 from surveycnn.sections import Strict, apply_overrides, read_yaml, validate_section
 
 
@@ -50,8 +53,8 @@ FLOWS = {
         needs=_DRAWING,
     ),
     "train": FlowEntry(
-        "surveycnn.training.config:TrainConfig", "surveycnn.training.run:run_train", "surveycnn.flows.train:train", needs=_DRAWING
-    ),
+        "surveycnn.training.config:TrainConfig", "surveycnn.labels.run:run_training", "surveycnn.flows.train:train"
+    ),  # says by itself what it needs: labels alone need nothing to draw
     "evaluate": FlowEntry(
         "surveycnn.evaluation.config:EvaluateConfig",
         "surveycnn.evaluation.run:run_evaluate",
@@ -84,8 +87,18 @@ def run(arguments: argparse.Namespace) -> int:
     ways = {"fresh": arguments.fresh} | ({"update": True} if arguments.update else {})
     with interruptible():
         result = (_run_plain if arguments.no_prefect else _run_engine)(entry, config, ways)
-    print(printable(result.summary() if hasattr(result, "summary") else _summary(result)))
+    text = printable(result.summary() if hasattr(result, "summary") else _summary(result))
+    print(_linked(text) if is_live(sys.stdout) else text)
     return 0 if getattr(result, "is_complete", True) else 3
+
+
+def _linked(text: str) -> str:
+    """`text` with the page of a run as a link that terminals open."""
+
+    def link(found: re.Match[str]) -> str:
+        return f"{found[1]}\x1b]8;;{Path(found[2]).absolute().as_uri()}\x1b\\{found[2]}\x1b]8;;\x1b\\"
+
+    return re.sub(r"^(report: +)(.+\.html)$", link, text, flags=re.MULTILINE)
 
 
 def flow_config(name: str, path: str | None, overrides: list[str]) -> Strict:

@@ -44,7 +44,7 @@ def run_train(config: TrainConfig, *, fresh: bool = False, progress: Messages | 
         Simulate and fit from nothing.
     """
     if fresh:
-        _forget(Path(config.work_dir), ("stamps/*-seed*-n*", f"fit-{config.task}-*", "fit-first-stage-*"))
+        forget(Path(config.work_dir), ("stamps/*-seed*-n*", f"fit-{config.task}-*", "fit-first-stage-*"))
     card = (train if config.first_stage_of is None else train_first_stage)(
         config.plan,
         config.output_path,
@@ -55,7 +55,7 @@ def run_train(config: TrainConfig, *, fresh: bool = False, progress: Messages | 
     return Measured(str(config.output_path), card.metrics)
 
 
-def _forget(folder: Path, patterns: tuple[str, ...]) -> None:
+def forget(folder: Path, patterns: tuple[str, ...]) -> None:
     """Remove what earlier calls have kept in `folder`, and nothing else."""
     for pattern in patterns:
         for path in folder.glob(pattern):
