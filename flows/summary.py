@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from surveycnn.catalogs.source import PROVENANCE
 from surveycnn.run.accounting import performance_line
 from surveycnn.run.publish import SurveyResult
 from surveycnn.run.status import STATES
-
-SHOWN = 20
-"""Tiles that are listed with their reason; `surveycnn status` has them all."""
+from surveycnn.run.summary import next_commands, places, shown_problems
 
 
 def summary_markdown(name: str, result: SurveyResult) -> str:
@@ -25,27 +21,19 @@ def summary_markdown(name: str, result: SurveyResult) -> str:
         *(["## Notes", "\n".join(f"- {note}" for note in result.notes)] if result.notes else []),
         *_performance(result.performance),
         "## Where it is",
-        _table(["", ""], [[what, f"`{path}`"] for what, path in places(result).items()]),
+        _table(["", ""], [[what, f"`{path.absolute()}`"] for what, path in places(result).items()]),
         "## Next",
-        "```\n" + "\n".join(_next(result)) + "\n```",
+        "```\n" + "\n".join(next_commands(result)) + "\n```",
     ]
     return "\n\n".join(parts)
 
 
-def places(result: SurveyResult) -> dict[str, str]:
-    """Absolute paths of what the run has made, by what it is."""
-    output = Path(result.output).absolute()
-    there = {"catalog": output, "report": output / "report.html", "provenance": output / PROVENANCE}
-    return {what: str(path) for what, path in there.items() if path.exists()}
-
-
 def _problems(result: SurveyResult) -> list[str]:
-    problems = result.status.problems
+    problems, more = shown_problems(result)
     if not problems:
         return []
-    rows = [[problem["mosaic"], problem["tile"], problem["state"], problem["reason"]] for problem in problems[:SHOWN]]
-    more = f"\n\nand {len(problems) - SHOWN} more: `surveycnn status {result.output}`" if len(problems) > SHOWN else ""
-    return ["## Tiles that are not in the catalog", _table(["mosaic", "tile", "state", "reason"], rows) + more]
+    rows = [[problem["mosaic"], problem["tile"], problem["state"], problem["reason"]] for problem in problems]
+    return ["## Tiles that are not in the catalog", _table(["mosaic", "tile", "state", "reason"], rows), *filter(None, [more])]
 
 
 def _performance(report: dict[str, Any]) -> list[str]:
@@ -57,13 +45,6 @@ def _performance(report: dict[str, Any]) -> list[str]:
     rows += [["efficiency (busy over paid)", f"{100 * report['efficiency']:.0f} %"]] if report.get("efficiency") else []
     return ["## What it took", performance_line(report), _table(["stage", "seconds"], seconds)] + (
         [_table(["workers", ""], rows)] if rows else []
-    )
-
-
-def _next(result: SurveyResult) -> list[str]:
-    commands = [f"surveycnn {command} {result.output}" for command in ("columns", "query", "verify --sample 3")]
-    return commands + (
-        [] if result.is_complete else [f"surveycnn status {result.output}   # the same run again tries these tiles"]
     )
 
 

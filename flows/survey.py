@@ -7,11 +7,12 @@ from typing import Any
 from surveycnn.config import SurveyConfig
 from surveycnn.flows.artifacts import post_summary, post_table
 from surveycnn.flows.stages import ended_with, in_session, submit_stage, survey_flow
-from surveycnn.flows.summary import places, summary_markdown
+from surveycnn.flows.summary import summary_markdown
 from surveycnn.run.accounting import performance_line
 from surveycnn.run.publish import SurveyResult, publish_survey
 from surveycnn.run.session import Session, infer_mosaic, ingest_mosaic, settle_lost
 from surveycnn.run.status import STATES
+from surveycnn.run.summary import places
 
 
 @survey_flow("survey")
@@ -57,6 +58,14 @@ def publish(session: Session) -> Any:
     result = publish_survey(session)
     name, tiles = session.plan.config.name, result.status.tiles
     row = {"sources": result.n_sources, "primary": result.n_primary} | {state: tiles[state] for state in STATES}
-    post_table(name, "publish", [row | places(result) | {"performance": performance_line(result.performance)}])
+    post_table(
+        name,
+        "publish",
+        [
+            row
+            | {what: str(path.absolute()) for what, path in places(result).items()}
+            | {"performance": performance_line(result.performance)}
+        ],
+    )
     post_summary(name, summary_markdown(name, result))
     return ended_with(result)

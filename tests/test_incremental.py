@@ -271,7 +271,7 @@ def test_update__with_fresh_is_refused(survey, capsys):
         run_survey(survey.config("both"), fresh=True, update=True)
     with pytest.raises(SystemExit):
         main(["run-flow", "survey", str(survey.folder / "survey.yaml"), "--fresh", "--update"])
-    assert "argument --update: not allowed with argument --fresh" in capsys.readouterr().err
+    assert "--update and --fresh exclude each other: give one of them" in capsys.readouterr().err
     assert main(["run-flow", "simulate", "--update"]) == 2
     assert "--update is for the flows survey, ingest, infer, publish, not for 'simulate'" in capsys.readouterr().err
 

@@ -39,6 +39,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and end with exit code 2."""
         message = re.sub(r"^argument (\S+?)(/\S+)?: ", r"\1: ", message)
+        message = re.sub(r"^(\S+): not allowed with argument (\S+)$", r"\1 and \2 exclude each other: give one of them", message)
         message = message.replace("the following arguments are required: ", "missing: ")
         more = "" if "`" in message or message.endswith("?") else f"; `{self.prog} --help` has examples"
         print(f"surveycnn: {printable(message)}{more}", file=sys.stderr)

@@ -13,7 +13,8 @@ from pydantic import Field
 from surveycnn.config import SurveyConfig, load_config
 from surveycnn.run.progress import Progress, Silent
 from surveycnn.run.publish import SurveyResult
-from surveycnn.run.simulate import SimulateConfig, Simulated, run_simulate
+from surveycnn.run.simulate import TRUTH, SimulateConfig, Simulated, run_simulate
+from surveycnn.run.summary import closing_lines, run_lines
 from surveycnn.run.survey import run_survey
 from surveycnn.sections import Strict
 
@@ -53,12 +54,9 @@ class DemoResult:
 
     def summary(self) -> str:
         """Findings and what to do next, for people."""
-        catalog, here = Path(self.survey.output), Path.cwd()
-        catalog = catalog.relative_to(here) if catalog.is_relative_to(here) else catalog
-        lines = ["what the survey found, against what was drawn:", *(f"  {finding}" for finding in self.findings)]
-        lines += [f"truth:   {self.simulated.folder / 'truth.fits'}", f"catalog: {catalog}"]
-        lines += [f"try:     surveycnn query {catalog} --top 10 --by lens_prob"]
-        return "\n".join([self.survey.summary().rpartition("\n")[0], *lines])
+        compared = ["what the survey found, against what was drawn:", *(f"  {finding}" for finding in self.findings)]
+        truth = f"truth:   {self.simulated.folder / TRUTH}"
+        return "\n".join([*run_lines(self.survey), *compared, truth, *closing_lines(self.survey)])
 
 
 def run_demo(

@@ -22,12 +22,12 @@ from surveycnn.catalogs.source import PROVENANCE, REPORT
 from surveycnn.durable import remove_partials
 from surveycnn.errors import ResumeError, SurveyCNNError
 from surveycnn.full_disk import writing_into
-from surveycnn.run.accounting import performance_line
 from surveycnn.run.plan import MosaicPlan, Plan, WorkUnit
 from surveycnn.run.session import Session
 from surveycnn.run.spread import SPREAD_ROWS, SpreadOut
-from surveycnn.run.status import STATES, RunStatus, run_status, where_to_look
+from surveycnn.run.status import RunStatus, run_status
 from surveycnn.run.store import TileRecord, WorkStore, atomic_path
+from surveycnn.run.summary import closing_lines, ranked_by, run_lines
 from surveycnn.schema import Schema
 from surveycnn.sky.chunks import ChunkStore
 from surveycnn.sky.ingest import band_notes
@@ -47,6 +47,9 @@ class SurveyResult:
     """Skipped models, bands that only got photometry or no data, noise maps that cannot be right."""
     performance: dict[str, Any]
     """What it took; see :meth:`surveycnn.run.accounting.Accounting.report`."""
+    ranked_by: str | None = None
+    """Column for a first look at the best rows."""
+    work_dir: Path | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -55,17 +58,7 @@ class SurveyResult:
 
     def summary(self) -> str:
         """A few lines for people."""
-        tiles = ", ".join(f"{self.status.tiles[state]} {state}" for state in STATES if self.status.tiles[state])
-        lines = [
-            f"{self.n_sources} sources ({self.n_primary} primary) from {self.status.tiles.total()} tiles: {tiles}",
-            *self.notes,
-        ]
-        lines += [
-            f"{p['state']}: tile {p['tile']} of {p['mosaic']}: {p['reason']}{where_to_look(p)}" for p in self.status.problems
-        ]
-        if self.performance["tiles"]:
-            lines.append(performance_line(self.performance))
-        return "\n".join([*lines, f"catalog: {self.output}"])
+        return "\n".join([*run_lines(self), *closing_lines(self)])
 
 
 def publish_survey(session: Session) -> SurveyResult:
@@ -84,7 +77,8 @@ def publish_survey(session: Session) -> SurveyResult:
     performance = session.performance()
     _add_to_provenance(output / PROVENANCE, performance=performance)
     notes = (*plan.notes, *_band_notes(plan, session.store), *_write_report(session))
-    return SurveyResult(output, published.n_rows, published.n_primary, status, notes, performance)
+    found = published.n_rows, published.n_primary, status, notes, performance
+    return SurveyResult(output, *found, ranked_by(catalog_schema(plan)), plan.config.work_path)
 
 
 @contextmanager

@@ -93,8 +93,8 @@ def test_entrypoints__of_file_and_module_load_the_flow(entrypoint):
 
 
 def test_flows__of_the_command_line_are_those_of_the_table():
-    from surveycnn.cli import FLOWS
     from surveycnn.commands import flow
+    from surveycnn.parsers.running import FLOWS
 
     assert tuple(flow.FLOWS) == FLOWS
     for entry in flow.FLOWS.values():
