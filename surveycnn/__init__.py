@@ -22,6 +22,8 @@ _os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 _PUBLIC = {
     "open_catalog": "surveycnn.catalogs.query",
     "load_model": "surveycnn.inference.load",
+    "save_model": "surveycnn.training.own_model",
+    "scale_stamps": "surveycnn.training.own_model",
     "load_photoz": "surveycnn.photoz.predict",
     "load_config": "surveycnn.config",
     "run_survey": "surveycnn.run.survey",

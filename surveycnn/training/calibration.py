@@ -43,6 +43,16 @@ def fit_calibration(logit: np.ndarray, is_positive: np.ndarray, weights: np.ndar
     return Calibration(temperature=float(np.exp(found[0])), bias=float(found[1]))
 
 
+def is_separable(logit: np.ndarray, is_positive: np.ndarray) -> bool:
+    """Whether all positives lie above all negatives: there is no calibration that explains such a set best.
+
+    >>> is_separable(np.array([1.0, 2.0]), np.array([False, True]))
+    True
+    """
+    y = np.asarray(is_positive, bool)
+    return bool(not y.any() or y.all() or logit[y].min() > logit[~y].max())
+
+
 def concentration_factor(concentration: np.ndarray, votes: np.ndarray) -> float:
     """Factor on the concentrations (object, answer) of a question that makes its `votes` (object, answer) most likely.
 

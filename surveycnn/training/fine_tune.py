@@ -19,7 +19,7 @@ from surveycnn.models.backend import import_keras
 from surveycnn.models.card import Calibration, Card, Training
 from surveycnn.models.golden import read_golden
 from surveycnn.models.package import load_package, save_package
-from surveycnn.training.calibration import fit_calibration
+from surveycnn.training.calibration import fit_calibration, is_separable
 from surveycnn.training.data import LabelledStamps, Log, joined, subset
 from surveycnn.training.evaluate import predict_all
 from surveycnn.training.label_metrics import few_labels, label_metrics
@@ -195,7 +195,14 @@ def _card_before(tuning: Tuning, parent: Card) -> Card:
     prior = parent.prior
     if tuning.survey_prior is not None and prior is not None:
         prior = prior.model_copy(update={"survey": tuning.survey_prior})
-    changes = {"name": tuning.name, "version": f"{parent.version}+labels", "prior": prior, "cascade": None, "metrics": {}}
+    changes = {
+        "name": tuning.name,
+        "version": f"{parent.version}+labels",
+        "prior": prior,
+        "cascade": None,
+        "metrics": {},
+        "reliability": None,
+    }
     return parent.model_copy(update=changes | {"notes": f"Trained further from {parent.name} {parent.version}."})
 
 
@@ -217,6 +224,8 @@ def _calibrated(card: Card, model: Any, data: LabelledStamps, y: np.ndarray) -> 
         )
     logit = predict_all(keras_predictor(card, model), data)[f"{card.task}_logit"].values.astype(np.float64)
     known = np.isfinite(logit)
+    if is_separable(logit[known], y[known]):
+        return card, "The calibration is that of the parent: the labels that would calibrate it are told apart without a mistake."
     found = fit_calibration(logit[known], y[known], prior_weights(y[known], card.prior.training))
     old = card.calibration or Calibration()
     new = old.model_copy(update={"temperature": found.temperature, "bias": found.bias})
