@@ -8,7 +8,7 @@ TEST_PROCESSES ?= 2
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: demo test test-slow deploy-check soak fuzz bench gpu-check lint lock clean
+.PHONY: demo test test-slow deploy-check soak fuzz bench gpu-check docs lint lock clean
 
 demo: $(STAMP)
 	$(BIN)/surveycnn run-flow demo
@@ -37,6 +37,10 @@ bench: $(STAMP)
 gpu-check: $(STAMP)
 	$(BIN)/python -m pytest -m gpu -rs
 	$(BIN)/python -m benchmarks.gpu_check
+
+# The documentation site: open build/docs/index.html.
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q -d build/doctrees docs build/docs
 
 # mypy sees catalogs/ and flows/ inside the package only where it is installed from a wheel.
 lint: $(STAMP)

@@ -42,6 +42,7 @@ class ImageConfig(Strict):
     """One band of a mosaic."""
 
     band: Band
+    """Name of the band, which stands in the names of columns."""
     path: str = Field(min_length=1)
     """FITS file, cfitsio style: ``file.fits[1]`` or ``file.fits[SCI]``; .fz, .gz and .bz2 too."""
     zeropoint: float | None = Field(default=None, ge=-MAX_ZEROPOINT, le=MAX_ZEROPOINT)
@@ -51,7 +52,9 @@ class ImageConfig(Strict):
     weight: str | None = None
     """Inverse variance map, in data units to the power -2."""
     variance: str | None = None
+    """Variance map, in data units squared; at most one of the three maps."""
     rms: str | None = None
+    """Map of the noise, in data units."""
     mask: str | None = None
     """Mask image, nonzero = bad."""
     wcs: str | None = None
@@ -75,6 +78,7 @@ class MosaicConfig(Strict):
     """Images of one piece of sky on one pixel grid."""
 
     id: Name
+    """Name of the mosaic, different from all others."""
     wcs: str | None = None
     """Header file (text or FITS) with the WCS; None takes the WCS of the first image's header."""
     ebv: float = Field(default=0.0, ge=0, le=10)
@@ -83,6 +87,7 @@ class MosaicConfig(Strict):
     grid: Band | None = None
     """Band whose image has the pixel grid of the mosaic, to which images on other grids are brought; None takes the first."""
     images: tuple[ImageConfig, ...] = Field(min_length=1)
+    """One for each band."""
 
     _no_password = field_validator("wcs")(check_no_password)
 
@@ -133,12 +138,15 @@ class DetectionConfig(Strict):
     combine: Literal["sum", "chi2"] = "sum"
     """How bands are combined: their sum weighted for a flat spectrum, or the chi-squared image (Szalay et al. 1999)."""
     threshold_sigma: float = Field(default=3.0, gt=0.5, le=1000)
+    """Height of a pixel above the sky, in noise of one band: as many false detections as that gives."""
     min_area_px: int = Field(default=5, ge=1, le=10000)
+    """Pixels above the threshold that touch each other, at least."""
     catalog: str | None = None
     """Table of sources to measure instead of detecting any: FITS, Parquet, CSV, ECSV or VOTable."""
     ra: str = "ra"
+    """Column of the catalog, degrees, ICRS."""
     dec: str = "dec"
-    """Columns of the catalog, degrees, ICRS."""
+    """Column of the catalog, degrees, ICRS."""
     id: str | None = None
     """Column of the catalog that is kept as `input_id`; None takes a column of a customary name, or else numbers the rows."""
 
@@ -161,8 +169,11 @@ class EngineConfig(Strict):
     """What computes the forward passes."""
 
     kind: Literal["auto", "tensorflow", "jax", "torch", "openvino"] = "auto"
+    """``auto`` is OpenVINO on CPUs and TensorFlow on GPUs."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """``auto`` is float32."""
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=65536)] = "auto"
+    """Stamps per forward pass."""
 
 
 class LimitsConfig(Strict):
@@ -187,6 +198,7 @@ class SurveyConfig(Strict):
     """All that a survey run needs to know."""
 
     name: Name
+    """Name of the run and of its catalog."""
     output: str = ""
     """Folder of the published catalog; empty means runs/<name>."""
     work_dir: str = ""
@@ -199,10 +211,13 @@ class SurveyConfig(Strict):
     bands: dict[Band, Band] = {}
     """Our band for a model's band: ``{z: Z}``."""
     models: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ("lens", "morphology", "merger", "photoz")
+    """Names of shipped models, or paths of model packages."""
     engine: EngineConfig = EngineConfig()
     cluster: str = "local"
+    """``local``, ``serial``, ``threads``, a file in deploy/clusters by its name, a cluster file, or a scheduler's address."""
     limits: LimitsConfig = LimitsConfig()
     formats: tuple[Literal["hats", "zarr", "fits"], ...] = Field(default=("hats", "zarr", "fits"), min_length=1)
+    """Files of the catalog."""
     report: bool = True
     """Whether the run also writes report.html; `surveycnn report` writes it at any time."""
 
