@@ -45,7 +45,8 @@ def _time(record: Record) -> list[Tile]:
     rate = record.number("performance", "sources_per_s", "end_to_end")
     if rate is not None:
         infer = record.number("performance", "sources_per_s", "infer")
-        tiles.append(Tile("Speed", compact(rate), "sources/s", f"{compact(infer)} while inferring" if infer else "end to end"))
+        note = f"{compact(infer)} while inferring" if infer else "end to end"
+        tiles.append(Tile("Sources per second", compact(rate), "", note))
     slowdown = record.number("performance", "slowdown")
     if slowdown is not None:
         tiles.append(Tile("Slowdown", f"{slowdown:.3g}", "×", "infer over its bare forward passes"))
