@@ -82,6 +82,8 @@ SCENARIOS: dict[str, Scenario] = {
     "docs/catalog.md": Scenario(place=lambda place: place.link_run("runs/demo"), replace={r"\b\d{19}\b": a_source}),
     "docs/cloud_storage.md": Scenario(place=buckets, replace={r'fsspec.filesystem\("s3"\)': 'fsspec.filesystem("memory")'}),
     "docs/crossmatch.md": Scenario(place=lambda place: (place.link_run("runs/kids"), lens_list(place), truth_of_demo(place))),
+    "docs/faq.md": Scenario(place=lambda place: kids_survey(place, "lens")),
+    "docs/index.md": Scenario(place=lambda place: place.link_run("runs/demo")),
     "docs/laptop.md": Scenario(
         place=lambda place: write_images(
             place.folder, {band: f"reprojected_sdss_{band}.fits.bz2" for band in "gri"}, zeropoint=22.5
@@ -101,4 +103,5 @@ SCENARIOS: dict[str, Scenario] = {
     "docs/slurm.md": Scenario(
         place=kids_survey, before={"$ surveycnn status": lambda: main(["run-flow", "ingest", "kids.yaml", "--no-prefect"])}
     ),
+    "docs/terminal.md": Scenario(place=kids_survey),
 }

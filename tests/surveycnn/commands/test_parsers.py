@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
+import pty
 import re
+import select
 import shlex
 import shutil
 import subprocess
@@ -148,8 +151,30 @@ def test_completion__in_bash(typed, offered, scripts):
 
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
-def test_completion__zsh_can_read_its_script(scripts):
-    subprocess.run(["zsh", "-n", "zsh.txt"], cwd=scripts, check=True)
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("surveycnn qu", "query"), ("surveycnn run-flow survey k", "kids.yaml"), ("surveycnn query r", "runs/")],
+)
+def test_completion__in_zsh(typed, offered, scripts):
+    shutil.copy(scripts / "zsh.txt", scripts / "_surveycnn")
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "PS1": "> ", "HOME": str(scripts)}
+    with subprocess.Popen(["zsh", "-f", "-i"], stdin=theirs, stdout=theirs, stderr=theirs, cwd=scripts, env=environment) as shell:
+        os.close(theirs)
+        os.write(ours, b"fpath=($PWD $fpath); autoload -U compinit; compinit -u -D; echo rea''dy\n")
+        written_until(ours, "ready\r\n")
+        os.write(ours, typed.encode() + b"\t")
+        written_until(ours, typed.rpartition(" ")[0] + " " + offered)
+        shell.kill()
+    os.close(ours)
+
+
+def written_until(terminal: int, text: str) -> None:
+    """Wait until a shell has written `text`, its control sequences left out."""
+    written = ""
+    while text not in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|.\x08", "", written):
+        assert select.select([terminal], [], [], 30)[0], repr(written)
+        written += os.read(terminal, 4096).decode(errors="ignore")
 
 
 def test_completion__is_printed_for_each_shell(scripts, capsys):
