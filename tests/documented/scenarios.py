@@ -11,6 +11,7 @@ take it. A command that the page shows behind ``$`` with a message of ours below
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,18 @@ def mosaic_files(place: Place) -> None:
         (place.folder / "tiles" / name).touch()
 
 
+def poor_run(place: Place) -> None:
+    """The small run under another name, with a work directory that may be changed, and grades of its sources."""
+    copy = shutil.copytree(place.small_run, place.folder / "runs" / "poor")
+    survey = yaml.safe_load((place.sky / "survey.yaml").read_text())
+    for image in survey["mosaics"][0]["images"]:
+        image["path"] = str(place.sky / image["path"])
+    Path("poor.yaml").write_text(yaml.safe_dump(survey | {"output": str(copy)}))
+    rows = open_catalog(copy).where("is_primary").to_pandas()
+    bright = (rows["flux_i"] > rows["flux_i"].median()).astype(int)
+    rows[["source_id", "ra", "dec"]].assign(model="lens", label=bright).to_csv("grades.csv", index=False)
+
+
 SCENARIOS: dict[str, Scenario] = {
     "README.md": Scenario(
         place=readme,
@@ -90,6 +103,8 @@ SCENARIOS: dict[str, Scenario] = {
         )
     ),
     "docs/mosaics.md": Scenario(place=mosaic_files),
+    "docs/own_labels.md": Scenario(place=poor_run, options={"surveycnn run-flow train my_lens.yaml": "--set epochs=1"}),
+    "docs/own_model.md": Scenario(place=kids_survey),
     "docs/photometric_redshifts.md": Scenario(
         place=lambda place: (redshift_tables(place), place.link_run("runs/kids")), options=FAST_FIT
     ),
@@ -103,5 +118,5 @@ SCENARIOS: dict[str, Scenario] = {
     "docs/slurm.md": Scenario(
         place=kids_survey, before={"$ surveycnn status": lambda: main(["run-flow", "ingest", "kids.yaml", "--no-prefect"])}
     ),
-    "docs/terminal.md": Scenario(place=kids_survey),
+    "docs/terminal.md": Scenario(place=lambda place: (kids_survey(place), place.link_run("runs/demo"))),
 }
