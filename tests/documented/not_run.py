@@ -41,6 +41,7 @@ NOT_RUN: tuple[tuple[str, str, str], ...] = (
     ),
     ("docs/lens_finder.md", "surveycnn run-flow train", HOURS),
     ("docs/models.md", "surveycnn run-flow train", HOURS),
+    ("docs/own_labels.md", "surveycnn run-flow train --set", HOURS),
     ("docs/morphology_and_mergers.md", "surveycnn run-flow evaluate", HOURS),
     ("docs/morphology_and_mergers.md", "surveycnn run-flow train", HOURS),
     ("docs/prefect.md", "apt-get ", INSTALLS),

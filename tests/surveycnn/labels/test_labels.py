@@ -85,7 +85,7 @@ def test_training__zero_epochs_give_the_scores_of_the_parent(grades, small_run, 
 
 
 def test_training__learns_what_the_labels_say(grades, small_run, tiny_lens):
-    made = run_training(config(grades, small_run, tiny_lens, epochs=5, layers="all"))
+    made = run_training(config(grades, small_run, tiny_lens, epochs=8, layers="all"))
     gain, parent = made.metrics["labels_gain_auroc"], made.metrics["labels_parent_auroc"]
     assert made.metrics["labels_auroc"].value == pytest.approx(parent.value + gain.value, abs=1e-5)
     assert gain.value > 0 and gain.interval is not None
