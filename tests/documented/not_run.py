@@ -52,6 +52,7 @@ NOT_RUN: tuple[tuple[str, str, str], ...] = (
     ("docs/slurm.md", "/shared/surveycnn/bin/pip", INSTALLS),
     ("docs/slurm.md", "$ squeue", SLURM),
     ("docs/slurm.md", "apptainer ", "no Apptainer here; the page says so"),
+    ("docs/tutorial.md", "surveycnn run-flow demo", "half a minute; tests/surveycnn/run/test_run_demo.py runs a smaller one"),
 )
 
 

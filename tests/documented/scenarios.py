@@ -81,6 +81,12 @@ def poor_run(place: Place) -> None:
     rows[["source_id", "ra", "dec"]].assign(model="lens", label=bright).to_csv("grades.csv", index=False)
 
 
+def demo_and_mosaics(place: Place) -> None:
+    """runs/demo, with images of g r i z in the place of those that it has simulated."""
+    folder = place.link_run("runs/demo") / "simulated"
+    write_images(folder, {band: f"{band}.fits" for band in "griz"})
+
+
 SCENARIOS: dict[str, Scenario] = {
     "README.md": Scenario(
         place=readme,
@@ -92,6 +98,9 @@ SCENARIOS: dict[str, Scenario] = {
             "$ surveycnn run-flow survey kids.yaml": lambda: set_models("lens", "morphology", "merger", "photoz"),
         },
     ),
+    "docs/calibration.md": Scenario(place=truth_of_demo),
+    "docs/reading_columns.md": Scenario(place=lambda place: place.link_run("runs/demo")),
+    "docs/tutorial.md": Scenario(place=demo_and_mosaics),
     "docs/catalog.md": Scenario(place=lambda place: place.link_run("runs/demo"), replace={r"\b\d{19}\b": a_source}),
     "docs/cloud_storage.md": Scenario(place=buckets, replace={r'fsspec.filesystem\("s3"\)': 'fsspec.filesystem("memory")'}),
     "docs/crossmatch.md": Scenario(place=lambda place: (place.link_run("runs/kids"), lens_list(place), truth_of_demo(place))),

@@ -51,10 +51,10 @@ def kids_images(place: Place) -> None:
     small_wcs(NY, NX, *at.values()).to_header().totextfile(place.folder / "wcs_estimated.hdr")
 
 
-def kids_survey(place: Place) -> None:
+def kids_survey(place: Place, model: str = "merger") -> None:
     """kids.yaml with the images beside it, for pages that do not say what is in it; one model, for speed."""
     write_images(place.folder, {band: f"{band}.fits" for band in "gri"})
-    write_survey(place.folder, ("g", "r", "i"), name="kids", models=["merger"]).rename(place.folder / "kids.yaml")
+    write_survey(place.folder, ("g", "r", "i"), name="kids", models=[model]).rename(place.folder / "kids.yaml")
 
 
 def lens_list(place: Place) -> Path:
