@@ -24,10 +24,9 @@ from surveycnn.catalogs.selection.ids import COLUMN, Ids
 from surveycnn.catalogs.selection.regions import Box, Cone, Polygon
 from surveycnn.catalogs.selection.selecting import Selection
 from surveycnn.catalogs.selection.steps import Step, Top, columns_of
-from surveycnn.catalogs.source import COVERAGE, PROVENANCE, HatsSource, Source, open_source, sky_of
+from surveycnn.catalogs.source import COVERAGE, PROVENANCE, HatsSource, Source, local_folder, open_source, sky_of
 from surveycnn.catalogs.tables import arrow_to_astropy, arrow_to_dataset, arrow_to_numpy, field_attrs
 from surveycnn.errors import CatalogError
-from surveycnn.paths import is_url
 
 if TYPE_CHECKING:
     import lsdb
@@ -404,12 +403,7 @@ def open_catalog(path: str | Path) -> Catalog:
     CatalogError
         Where the folder holds no catalog, or is a URL.
     """
-    if is_url(str(path)):
-        raise CatalogError(
-            f"catalog {str(path)!r} is a URL: copy its folder here; lsdb, xarray, astropy and DuckDB read it where it is "
-            "(docs/cloud_storage.md)"
-        )
-    folder = Path(path)
+    folder = local_folder(path)
     return Catalog(read_settled(folder, lambda: open_source(folder)), folder.resolve().name, folder)
 
 

@@ -21,6 +21,7 @@ from surveycnn.catalogs.formats.parquet_piece import Group
 from surveycnn.catalogs.selection.limits import Limits, Sky
 from surveycnn.catalogs.selection.regions import Region
 from surveycnn.errors import CatalogError
+from surveycnn.paths import is_url
 
 HATS = "hats"
 COVERAGE, PROVENANCE, REPORT = "coverage.fits", "provenance.json", "report.html"
@@ -80,6 +81,22 @@ class TableSource:
         yield self._table.select(list(columns))
 
 
+def local_folder(path: str | Path) -> Path:
+    """Folder of a catalog on this machine.
+
+    Raises
+    ------
+    CatalogError
+        Where it is a URL.
+    """
+    if is_url(str(path)):
+        raise CatalogError(
+            f"catalog {str(path)!r} is a URL: copy its folder here; lsdb, xarray, astropy and DuckDB read it where it is "
+            "(docs/cloud_storage.md)"
+        )
+    return Path(path)
+
+
 def open_source(folder: Path) -> Source:
     """Source of the catalog in `folder`: HATS if there, else Zarr, else FITS.
 
@@ -95,9 +112,11 @@ def open_source(folder: Path) -> Source:
         return file_source(folder, kind)
     if not folder.is_dir():
         raise CatalogError(f"there is no folder {str(folder)!r}: give the output folder of a survey run")
-    found = sorted(path.name for path in folder.iterdir())[:8]
+    found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
     expected = f"expected {HATS}/, {ZARR} or {FITS}"
-    raise CatalogError(f"{str(folder)!r} holds no catalog: {expected}, found {found}; run `surveycnn run-flow survey` first")
+    raise CatalogError(
+        f"{str(folder)!r} holds no catalog: {expected}, found {found}; `surveycnn run-flow survey CONFIG` makes one"
+    )
 
 
 def count_rows(folder: Path) -> dict[str, int]:

@@ -19,7 +19,7 @@ from surveycnn.catalogs.formats.file_source import file_kinds, file_source
 from surveycnn.catalogs.healpix import healpix_index
 from surveycnn.catalogs.publishing.publish import file_digests
 from surveycnn.catalogs.publishing.swap import read_settled
-from surveycnn.catalogs.source import HATS, PROVENANCE, HatsSource, Source, open_source
+from surveycnn.catalogs.source import HATS, PROVENANCE, HatsSource, Source, local_folder, open_source
 from surveycnn.catalogs.tables import arrow_to_numpy, field_attrs, numpy_to_arrow
 from surveycnn.schema import Schema
 
@@ -34,7 +34,7 @@ def verify_catalog(path: str | Path) -> list[str]:
     CatalogError
         Where the folder holds no catalog at all.
     """
-    folder = Path(path)
+    folder = local_folder(path)
     return read_settled(folder, lambda: _findings(folder))
 
 

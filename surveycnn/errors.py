@@ -67,14 +67,14 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text)
 
 
-def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """The end of a message about a name that is none of `known`: the one that was meant, empty where none is near.
+def did_you_mean(word: object, known: Iterable[str], *, n: int = 1, cutoff: float = 0.6) -> str:
+    """Question with up to `n` of the names in `known` that are spelt like `word`, and a space; empty where none is.
 
     >>> did_you_mean("lens_porb", ["lens_prob", "z_phot"]), did_you_mean("x", ["lens_prob"])
-    (": did you mean 'lens_prob'?", '')
+    ("did you mean 'lens_prob'? ", '')
     """
-    near = difflib.get_close_matches(str(word), [str(one) for one in known], n=1)
-    return f": did you mean {near[0]!r}?" if near else ""
+    near = difflib.get_close_matches(str(word), [str(one) for one in known], n=n, cutoff=cutoff)
+    return f"did you mean {' or '.join(map(repr, near))}? " if near else ""
 
 
 def without_secrets(text: str) -> str:

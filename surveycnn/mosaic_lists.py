@@ -5,14 +5,13 @@ Called by :mod:`surveycnn.config` on what stands under `mosaics` before it is va
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surveycnn.errors import ConfigError
+from surveycnn.errors import ConfigError, did_you_mean
 from surveycnn.mosaic_patterns import IMAGE_PATHS, absolute_path, expand_entry
 from surveycnn.paths import is_url, split_path
 
@@ -96,8 +95,7 @@ def read_manifest(path: str, folder: Path, keys: Keys) -> list[Tree]:
 def _check_columns(found: Sequence[str], keys: Keys, where: str) -> None:
     for name in found:
         if name not in keys.columns:
-            close = difflib.get_close_matches(name, keys.columns, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
+            hint = did_you_mean(name, keys.columns)
             raise ConfigError(f"{where}: unknown column {name!r}: {hint}allowed columns are {', '.join(keys.columns)}")
     missing = [key for key in (MOSAIC_COLUMN, "band", "path") if key not in found]
     if missing:

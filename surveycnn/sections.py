@@ -6,7 +6,6 @@ What the sections mean stands in :mod:`surveycnn.config` and beside the flows.
 from __future__ import annotations
 
 import copy
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from surveycnn.errors import ConfigError
+from surveycnn.errors import ConfigError, did_you_mean
 
 T = TypeVar("T", bound="Strict")
 
@@ -134,9 +133,7 @@ def _finding(section: type[Strict], item: Any) -> str:
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).lstrip(".")
     if item["type"] == "extra_forbidden":
         allowed = list(_section_at(section, item["loc"][:-1]).model_fields)
-        close = difflib.get_close_matches(str(item["loc"][-1]), allowed, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        return f"unknown key {key!r}: {hint}allowed keys are {', '.join(allowed)}"
+        return f"unknown key {key!r}: {did_you_mean(item['loc'][-1], allowed)}allowed keys are {', '.join(allowed)}"
     if item["type"] == "missing":
         return f"key {key!r} is missing"
     found = item["input"]

@@ -7,7 +7,6 @@ understood. Names and kinds are checked when the condition is written, before ro
 from __future__ import annotations
 
 import ast
-import difflib
 import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from surveycnn.catalogs.selection.expression_nodes import (
 )
 from surveycnn.catalogs.selection.limits import Bounds, all_possible, any_possible
 from surveycnn.catalogs.tables import arrow_to_numpy
-from surveycnn.errors import CatalogError
+from surveycnn.errors import CatalogError, did_you_mean
 
 _ARITHMETIC: dict[type, Callable[..., Any]] = {
     ast.Add: operator.add,
@@ -125,11 +124,9 @@ def parse_condition(text: str, schema: pa.Schema) -> Expression:
 def unknown_column(name: str, known: Iterable[str]) -> CatalogError:
     """Error for a column that does not exist, with those that are spelt alike."""
     names = list(known)
-    close = (
-        difflib.get_close_matches(name, names, n=4, cutoff=0.5) or [other for other in names if name.lower() in other.lower()][:4]
-    )
-    hint = f"close are {', '.join(close)}" if close else f"there are {', '.join(names)}"
-    return CatalogError(f"no column {name!r}: {hint}")
+    parts = [other for other in names if name.lower() in other.lower()][:4]
+    hint = did_you_mean(name, names, n=4, cutoff=0.5) or did_you_mean(name, parts, n=4, cutoff=0.0)
+    return CatalogError(f"there is no column {name!r}: {hint.strip() or 'there are ' + ', '.join(names)}")
 
 
 class _Parser:

@@ -10,14 +10,15 @@ from surveycnn.deployment.cluster_files import check_cluster_file
 from surveycnn.deployment.files import check_files, finding_of
 from surveycnn.deployment.findings import Finding, is_ready
 from surveycnn.deployment.targets import TARGETS
-from surveycnn.errors import ConfigError, printable
+from surveycnn.errors import ConfigError, did_you_mean, printable
 
 
 def check(arguments: argparse.Namespace) -> int:
     """Print the findings; exit code 2 where a file is wrong, or a target that was asked for cannot be used here."""
     unknown = [name for name in arguments.targets if name not in TARGETS]
     if unknown:
-        raise ConfigError(f"no target {', '.join(map(repr, unknown))}: the targets are {', '.join(TARGETS)}")
+        hint = did_you_mean(unknown[0], TARGETS)
+        raise ConfigError(f"there is no target {', '.join(map(repr, unknown))}: {hint}the targets are {', '.join(TARGETS)}")
     targets = {name: list(TARGETS[name]()) for name in arguments.targets or TARGETS}
     files = [finding for _, finding in check_files()] + [_own_cluster(path) for path in arguments.cluster]
     if arguments.json:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from surveycnn.errors import ModelError
+from surveycnn.errors import ModelError, did_you_mean
 from surveycnn.models.backend import import_keras
 from surveycnn.models.card import CARD_FILE, Card, Cascade, Metric, read_card, write_card
 from surveycnn.models.golden import (
@@ -55,8 +55,9 @@ def package_folder(name_or_path: str | Path) -> Path:
         return shipped[str(name_or_path)]
     path = Path(name_or_path)
     if not path.is_dir():
+        hint = did_you_mean(name_or_path, shipped)
         raise ModelError(
-            f"no model {str(name_or_path)!r}: shipped models are {', '.join(shipped) or 'none'}; "
+            f"there is no model {str(name_or_path)!r}: {hint}shipped models are {', '.join(shipped) or 'none'}; "
             "expected one of them or the path of a model package"
         )
     return path

@@ -31,16 +31,16 @@ class Parser(argparse.ArgumentParser):
         if action.choices is None or value in action.choices:
             return
         what = str(action.metavar).lower().split()[0] if isinstance(action.metavar, str) else "choice"
-        found = (
-            self.hint(value) or did_you_mean(value, action.choices) or f": the choices are {', '.join(map(str, action.choices))}"
-        )
-        raise argparse.ArgumentError(None, f"there is no {what} {value!r}{found}")
+        found = self.hint(value) or did_you_mean(value, action.choices)
+        found = found or f"the choices are {', '.join(map(str, action.choices))}"
+        raise argparse.ArgumentError(None, f"there is no {what} {value!r}: {found}")
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and end with exit code 2."""
         message = re.sub(r"^argument (\S+?)(/\S+)?: ", r"\1: ", message)
         message = re.sub(r"^(\S+): not allowed with argument (\S+)$", r"\1 and \2 exclude each other: give one of them", message)
         message = message.replace("the following arguments are required: ", "missing: ")
+        message = message.strip()
         more = "" if "`" in message or message.endswith("?") else f"; `{self.prog} --help` has examples"
         print(f"surveycnn: {printable(message)}{more}", file=sys.stderr)
         self.exit(2)
@@ -51,7 +51,8 @@ class Parser(argparse.ArgumentParser):
         if not options:
             self.error(f"nothing takes {' '.join(map(repr, words))}: leave it out")
         known = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
-        self.error(f"there is no option {options[0]!r}{did_you_mean(options[0].partition('=')[0], known)}")
+        near = did_you_mean(options[0].partition("=")[0], known)
+        self.error(f"there is no option {options[0]!r}: {near or 'leave it out'}")
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

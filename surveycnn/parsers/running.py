@@ -106,20 +106,20 @@ def _add_deploy(commands: argparse._SubParsersAction) -> None:
 def hint_of_flow(word: str) -> str:
     """What to do about a word in the place of a flow."""
     if is_configuration(word):
-        return f": name the flow first, `surveycnn run-flow survey {word}`"
-    return did_you_mean(word, FLOWS) or f": the flows are {', '.join(FLOWS)}"
+        return f"name the flow first, `surveycnn run-flow survey {word}`"
+    return did_you_mean(word, FLOWS) or f"the flows are {', '.join(FLOWS)}"
 
 
 def hint_of_command(word: str, commands: Parser) -> str:
     """What to do about a word in the place of a command."""
     if is_configuration(word):
-        return f": to run a survey, `surveycnn run-flow survey {word}`"
+        return f"to run a survey, `surveycnn run-flow survey {word}`"
     if word in FLOWS:
-        return f": it is a flow, `surveycnn run-flow {word}`"
+        return f"it is a flow, `surveycnn run-flow {word}`"
     if Path(word).is_dir():
-        return f": to see the catalog in it, `surveycnn query {word}`"
+        return f"to see the catalog in it, `surveycnn query {word}`"
     names = next(action.choices for action in commands._actions if isinstance(action, argparse._SubParsersAction))
-    return did_you_mean(word, names) or f": the commands are {', '.join(names)}"
+    return did_you_mean(word, names) or f"the commands are {', '.join(names)}"
 
 
 def is_configuration(word: str) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from surveycnn.catalogs.tables import field_attrs
-from surveycnn.errors import InputError
+from surveycnn.errors import InputError, did_you_mean
 from surveycnn.tables.files import check_output as check_output
 from surveycnn.tables.files import read_table as read_table
 from surveycnn.tables.files import write_table as write_table
@@ -74,7 +74,9 @@ def redshifts_of(table: pa.Table, column: str) -> np.ndarray:
         Where the column is missing, holds no numbers, or one that is no redshift.
     """
     if column not in table.column_names:
-        raise InputError(f"the table has no column {column!r} for the redshifts: {_found(table)}")
+        raise InputError(
+            f"the table has no column {column!r} for the redshifts: {did_you_mean(column, table.column_names)}{_found(table)}"
+        )
     redshift = _numbers(table, column)
     advice = "leave out objects without a known redshift"
     _refuse(~np.isfinite(redshift), redshift, column, "are missing or infinite", advice)

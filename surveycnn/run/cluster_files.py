@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import Field
 
 import surveycnn.deploy
-from surveycnn.errors import ClusterError, UserError
+from surveycnn.errors import ClusterError, UserError, did_you_mean
 from surveycnn.run.machine import GPU_THREADS_PER_WORKER, THREADS_PER_WORKER, local_shape, memory_of_this_machine, n_cores
 from surveycnn.sections import Strict, read_yaml, validate_section
 
@@ -114,10 +114,11 @@ def _find(word: str) -> Path:
     candidates = (CLUSTER_FILES / f"{word}.yaml", Path(word).expanduser(), CLUSTER_FILES / word)
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
-        shipped = ", ".join(sorted(path.stem for path in CLUSTER_FILES.glob("*.yaml"))) or "none"
+        names = sorted(path.stem for path in CLUSTER_FILES.glob("*.yaml"))
+        hint, shipped = did_you_mean(word, {*names, *WORDS}), ", ".join(names) or "none"
         raise ClusterError(
-            f"cluster {word!r} is none of {', '.join(WORDS)}, no scheduler address such as tcp://host:8786, and no file; "
-            f"the files in deploy/clusters are {shipped}"
+            f"cluster {word!r}: {hint}it is none of {', '.join(WORDS)}, no scheduler address such as tcp://host:8786, "
+            f"and no file; the files in deploy/clusters are {shipped}"
         )
     return found
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from surveycnn.errors import ConfigError, InputError
+from surveycnn.errors import ConfigError, InputError, did_you_mean
 from surveycnn.simulation.conditions import PIXEL_SCALE_ARCSEC, STAMP_PX, Exposure, draw_exposures, find_conditions
 from surveycnn.simulation.encounters import encounter_number
 from surveycnn.simulation.field import add_defects
@@ -142,7 +142,7 @@ def simulate_parts(
 
 def _check(task: str, n: int, seed: int, conditions: str, mix: str, n_workers: int) -> None:
     if task not in TASKS:
-        raise ConfigError(f"unknown task {task!r}: choose one of {sorted(TASKS)}")
+        raise ConfigError(f"unknown task {task!r}: {did_you_mean(task, TASKS)}choose one of {sorted(TASKS)}")
     if mix not in TASKS[task].mixes:
         raise ConfigError(f"unknown mix {mix!r} of the task {task!r}: choose one of {sorted(TASKS[task].mixes)}")
     if n < 1 or n_workers < 1 or seed < 0:

@@ -5,7 +5,6 @@ Used for sources to measure and for tables to match with, so that both understan
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import defaultdict
 from itertools import product
@@ -15,7 +14,7 @@ import pyarrow as pa
 from astropy.units import Unit, UnitBase, UnitConversionError, deg
 
 from surveycnn.catalogs.tables import field_attrs
-from surveycnn.errors import InputError
+from surveycnn.errors import InputError, did_you_mean
 from surveycnn.tables.arrays import array_of_column
 
 POSITION_NAMES = (
@@ -87,8 +86,7 @@ def column_named(names: list[str], name: str, key: str, where: str) -> str:
     same = [other for other in names if other.lower() == name.lower()]
     if len(same) == 1:
         return same[0]
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    hint = did_you_mean(name, names, cutoff=0.5)
     raise InputError(f"{where} has no column {name!r} (key {key}): {hint}its columns are {', '.join(names)}")
 
 

@@ -114,7 +114,7 @@ def test_parse_condition__any_tree_same_as_numpy(text):
         ("a", "gives a number, expected true or false"),
         ("flags & 4", "gives a whole number, expected true or false"),
         ("mosaic", "gives text, expected true or false"),
-        ("is_primry", "no column 'is_primry': close are is_primary"),
+        ("is_primry", "no column 'is_primry': did you mean 'is_primary"),
         ("qqqq > 1", "no column 'qqqq': there are a, b, n, flags"),
         ("pz_weight > 1", r"has 3 values per row: write pz_weight\[0\]"),
         ("pz_weight[3] > 1", "out of range: it has values 0 to 2"),
@@ -165,7 +165,7 @@ def test_parse_condition__flag_needs_the_column():
 
 
 def test_unknown_column__part_of_a_name():
-    assert "close are lens_probability" in str(unknown_column("prob", ["ra", "lens_probability"]))
+    assert "did you mean 'lens_probability" in str(unknown_column("prob", ["ra", "lens_probability"]))
 
 
 def test_functions__each_works_on_numbers():

@@ -111,7 +111,7 @@ def test_hats_source__catalog_that_is_gone(published, tmp_path):
 
 def test_catalog__regions_need_positions(published):
     match = open_catalog(published).select(["source_id"]).crossmatch(pa.table({"ra": [1.0], "dec": [1.0]}), suffix="_b")
-    with pytest.raises(CatalogError, match="no column 'ra': close are"):
+    with pytest.raises(CatalogError, match="no column 'ra': did you mean"):
         match.cone(1, 1, 1)
 
 

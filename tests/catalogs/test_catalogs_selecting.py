@@ -150,7 +150,7 @@ def test_scan__tables_in_order(catalog, rows):
     mask = rows["f4"].to_numpy() > np.float32(0.2)
     assert pa.concat_tables(parts)["source_id"].to_pylist() == rows["source_id"].to_numpy()[mask].tolist()
     assert next(catalog.scan(["f4", "pair"])).column_names == ["f4", "pair"]  # the rest is never read
-    with pytest.raises(CatalogError, match="no column 'f5': close are"):
+    with pytest.raises(CatalogError, match="no column 'f5': did you mean"):
         catalog.scan(["f5"])
 
 

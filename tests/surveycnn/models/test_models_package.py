@@ -209,7 +209,7 @@ def test_check_package__config_of_no_network(package):
 
 
 def test_package_folder__unknown_name():
-    with pytest.raises(ModelError, match="no model 'lense': shipped models are lens, merger, morphology, photoz"):
+    with pytest.raises(ModelError, match="no model 'lense': did you mean 'lens'. shipped models are lens, merger, "):
         package_folder("lense")
 
 
