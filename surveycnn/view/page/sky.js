@@ -9,6 +9,8 @@ export class Sky {
     const there = document.createElementNS("urn:surveycnn", "style");
     there.setAttribute("data-openseadragon-mobile-css", "none");
     document.head.append(there);
+    // tiles that come too late for a look that is gone are no news
+    OpenSeadragon.console = { ...console, warn() {} };
     this.viewer = OpenSeadragon({
       element, drawer: "canvas", showNavigationControl: false, showNavigator: false, animationTime: 0.4, springStiffness: 9,
       maxZoomPixelRatio: 16, minZoomImageRatio: 0.6, visibilityRatio: 0.3, imageSmoothingEnabled: true, immediateRender: true,

@@ -180,9 +180,12 @@ function nearest(px, py, reach = 16) {
   return best;
 }
 
+let shown = 0;
 async function show(source) {
+  const number = (shown += 1);
   try {
     const whole = source.columns ? source : await ask("source", { id: source.id });
+    if (number !== shown) return;
     state.picked = whole;
     fillPanel($("panel"), whole, { path: state.about.path, copied: copy, close: closePanel });
     draw();
@@ -190,6 +193,7 @@ async function show(source) {
 }
 
 function closePanel() {
+  shown += 1;
   $("panel").hidden = true;
   state.picked = state.mark = null;
   draw();
@@ -209,7 +213,11 @@ function say(text) {
   saying = setTimeout(() => { $("said").textContent = ""; }, 4000);
 }
 
-async function step(by) {
+// one after another, however fast the keys are pressed
+let steps = Promise.resolve();
+const step = (by) => (steps = steps.then(() => takeStep(by)));
+
+async function takeStep(by) {
   const of = $("ranking").value;
   if (!of) return;
   try {
