@@ -16,6 +16,7 @@ PREFECT = "tests/deploy/test_deploy_prefect.py runs it against a server (marker 
 MACHINE = "what it says depends on the machine; tests/surveycnn/commands/test_commands_deploy.py runs it with stand-ins"
 TLS = "two machines; tests/test_security_servers.py connects with such certificates"
 BENCHMARK = "data that is not in the repository"
+VIEW = "serves until Ctrl-C; tests/surveycnn/commands/test_commands_view.py runs it"
 SHELL = "sets the shell up for the commands below it"
 
 NOT_RUN: tuple[tuple[str, str, str], ...] = (
@@ -29,6 +30,8 @@ NOT_RUN: tuple[tuple[str, str, str], ...] = (
     ("*", "prefect ", PREFECT),
     ("*", "$ prefect ", PREFECT),
     ("*", "surveycnn deploy submit", PREFECT),
+    ("*", "surveycnn view", VIEW),
+    ("docs/view.md", "ssh ", VIEW),
     ("*", "surveycnn deploy check slurm", MACHINE),
     ("*", "surveycnn deploy check local-cuda", MACHINE),
     ("*", "surveycnn run-flow challenge", HOURS),
