@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -30,20 +31,22 @@ class SteadyConsole(Console):
 class LiveView(Tally):
     """A progress that is drawn anew a few times a second, below the messages."""
 
-    def __init__(self, console: Console, **options: object):
-        super().__init__(**options)  # type: ignore[arg-type]
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic):
+        super().__init__(clock)
         self._console = console
         self._started = self.clock()
 
     def message(self, text: str) -> None:
         self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
-    def failed(self, text: str) -> str | None:
+    def failed(self, text: str) -> None:
         """Count and show a failure; the one that gives way to it becomes a message."""
-        older = super().failed(text)
-        if older is not None:
-            self.message(older)
-        return older
+        with self.lock:
+            before = self.failures
+            super().failed(text)
+            older = before[: len(before) + 1 - len(self.failures)]
+        for one in older:
+            self.message(one)
 
     def __rich__(self) -> RenderableType:
         with self.lock:

@@ -89,12 +89,11 @@ class Tally:
         with self.lock:
             self.n_sources = (self.n_sources or 0) + n_sources
 
-    def failed(self, text: str) -> str | None:
-        """Count a failure; returns an older one where there are more now than are kept."""
+    def failed(self, text: str) -> None:
+        """Count a failure, and keep it if it is one of the last."""
         with self.lock:
             self.n_failed += 1
-            self.failures.append(text)
-            return self.failures.pop(0) if len(self.failures) > SHOWN_FAILURES else None
+            self.failures = [*self.failures, text][-SHOWN_FAILURES:]
 
     def watch(self, workers: WorkerLedger) -> None:
         self._workers = workers
