@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from surveycnn.cli import FLOWS
+from surveycnn.commands.flow import FLOWS
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -109,7 +109,8 @@ SCENARIOS: dict[str, Scenario] = {
     "docs/laptop.md": Scenario(
         place=lambda place: write_images(
             place.folder, {band: f"reprojected_sdss_{band}.fits.bz2" for band in "gri"}, zeropoint=22.5
-        )
+        ),
+        options=dict.fromkeys(("surveycnn plan sdss.yaml", "surveycnn run-flow survey sdss.yaml"), "--set models=[lens]"),
     ),
     "docs/mosaics.md": Scenario(place=mosaic_files),
     "docs/own_labels.md": Scenario(place=poor_run, options={"surveycnn run-flow train my_lens.yaml": "--set epochs=1"}),
