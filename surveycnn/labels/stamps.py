@@ -45,7 +45,7 @@ class StampRecorder(Predictor):
         """Rows of NaN."""
         self.stamps.append(np.array(stamps, np.float32))
         empty = self.schema.empty()
-        blank = {name: np.zeros((len(stamps), *values.shape[1:]), values.dtype) for name, values in empty.data_vars.items()}
+        blank = {str(name): np.zeros((len(stamps), *values.shape[1:]), values.dtype) for name, values in empty.data_vars.items()}
         return self.schema.dataset(blank)
 
 

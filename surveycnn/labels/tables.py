@@ -48,14 +48,14 @@ def read_labels(files: Sequence[LabelFile], task: str) -> Labels:
     """
     parts = [_read(file, task) for file in files]
     names = ("value", "ra", "dec", "source_id")
-    values, *places = (np.concatenate([getattr(part, name) for part in parts]) for name in names)
+    values, ra, dec, source_id = (np.concatenate([getattr(part, name) for part in parts]) for name in names)
     where = ", ".join(repr(file.path) for file in files)
     if not 0 < values.sum() < len(values):
         has = "positives" if values.any() else "negatives"
         raise InputError(
             f"the labels in {where} are {len(values)} {has} and nothing else: both classes are needed to tell them apart"
         )
-    return Labels(values, *places, "; ".join(part.about for part in parts))
+    return Labels(values, ra, dec, source_id, "; ".join(part.about for part in parts))
 
 
 def _read(file: LabelFile, task: str) -> Labels:

@@ -195,7 +195,7 @@ def _card_before(tuning: Tuning, parent: Card) -> Card:
     prior = parent.prior
     if tuning.survey_prior is not None and prior is not None:
         prior = prior.model_copy(update={"survey": tuning.survey_prior})
-    changes = {
+    changes: dict[str, Any] = {
         "name": tuning.name,
         "version": f"{parent.version}+labels",
         "prior": prior,

@@ -102,7 +102,8 @@ def _compile(model: Any, loss: Loss, schedule: Schedule, steps: int) -> None:
 
 def _layerwise(rates: Mapping[str, float]) -> Any:
     """AdamW whose learning rate differs from layer to layer."""
-    base, ops = import_keras().optimizers.AdamW, import_keras().ops
+    base: Any = import_keras().optimizers.AdamW
+    ops = import_keras().ops
     if not rates:
         return base
 

@@ -17,6 +17,7 @@ from surveycnn.labels.matching import part_of, sources_of
 from surveycnn.labels.run import run_training
 from surveycnn.labels.stamps import stamps_of
 from surveycnn.labels.tables import read_labels
+from surveycnn.models.backend import import_keras
 from surveycnn.models.card import Card, Domain
 from surveycnn.models.lens import build_lens
 from surveycnn.models.package import find_card, package_folder, read_golden, save_package
@@ -36,6 +37,7 @@ def tiny_lens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     domain = Domain(band="i", magnitude=(15.0, 24.0))
     card = shipped.model_copy(update={"name": "tiny", "domain": domain, "cascade": None, "metrics": {}, "notes": ""})
+    import_keras().utils.set_random_seed(2)
     save_package(folder, build_lens(widths=(4, 8)), card, read_golden(package_folder("lens"), shipped))
     return folder
 
@@ -85,7 +87,7 @@ def test_training__zero_epochs_give_the_scores_of_the_parent(grades, small_run, 
 
 
 def test_training__learns_what_the_labels_say(grades, small_run, tiny_lens):
-    made = run_training(config(grades, small_run, tiny_lens, epochs=8, layers="all"))
+    made = run_training(config(grades, small_run, tiny_lens, epochs=12, batch_size=4, layers="all"))
     gain, parent = made.metrics["labels_gain_auroc"], made.metrics["labels_parent_auroc"]
     assert made.metrics["labels_auroc"].value == pytest.approx(parent.value + gain.value, abs=1e-5)
     assert gain.value > 0 and gain.interval is not None
