@@ -11,6 +11,7 @@ import sys
 import traceback
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from surveycnn.errors import InputError, UserError
@@ -82,7 +83,7 @@ class ViewServer(ThreadingHTTPServer):
         """Address of the page."""
         return f"http://{LOOPBACK}:{self.server_port}/{self.token}/"
 
-    def handle_error(self, request: object, client_address: object) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that went away is no fault; anything else is shown in the terminal."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
