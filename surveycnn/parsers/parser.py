@@ -21,8 +21,8 @@ NUMBER = re.compile(r"-[0-9.]")
 class Parser(argparse.ArgumentParser):
     """Argument parser with errors of one line and a hint; helps at 100 columns at most."""
 
-    def __init__(self, *arguments: Any, **options: Any):
-        super().__init__(*arguments, formatter_class=_Formatter, **options)
+    def __init__(self, **options: Any):
+        super().__init__(**{"formatter_class": _Formatter} | options)
         self._negative_number_matcher = NUMBER
         self.hint: Callable[[str], str] = lambda word: ""
         """What to do about a word that is none of the choices."""
