@@ -34,8 +34,30 @@ MAX_ZEROPOINT = 100.0
 CORE_STEP_PX = 64
 """Tile cores are multiples of this, so that they divide into Zarr chunks of useful size."""
 
-Name = Annotated[str, Field(pattern=rf"^{NAME_PATTERN}$")]
-Band = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,19}$")]
+BAND_PATTERN = "[A-Za-z][A-Za-z0-9_]{0,19}"
+
+
+def _written_as(pattern: str, text: str) -> BeforeValidator:
+    """Refuses other texts in words: pydantic quotes the pattern."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and not re.fullmatch(pattern, value):
+            raise ValueError(f"expected {text}")
+        return value
+
+    return BeforeValidator(check)
+
+
+Name = Annotated[
+    str,
+    Field(pattern=rf"^{NAME_PATTERN}$"),
+    _written_as(NAME_PATTERN, "up to 100 letters, digits and . _ + -, a letter or a digit first, no blanks"),
+]
+Band = Annotated[
+    str,
+    Field(pattern=rf"^{BAND_PATTERN}$"),
+    _written_as(BAND_PATTERN, "up to 20 letters, digits and _, a letter first: it stands in the names of columns"),
+]
 
 
 class ImageConfig(Strict):

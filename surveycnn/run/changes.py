@@ -44,6 +44,8 @@ def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
                 yield f"{_NAMED[path]} {key} {'removed' if key in old else 'added'}"
             elif path == "models" and old[key] != new[key]:
                 yield f"model {key} has other weights or another card"
+            elif path == "mosaics":
+                yield from _mosaic_differences(key, old[key], new[key])
             else:
                 yield from _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
@@ -51,6 +53,23 @@ def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
             yield from _differences(*pair, f"{path}[{index}]")
     elif old != new:
         yield f"{path}: {_short(old)} -> {_short(new)}"
+
+
+def _mosaic_differences(mosaic: str, old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
+    """The same of a mosaic: bands that are new or gone by their names, as all that is said by image shifts with them."""
+    before, now = ({image["band"]: image for image in one.get("images", ())} for one in (old, new))
+    if list(before) == list(now):
+        yield from _differences(old, new, f"mosaics.{mosaic}")
+        return
+    yield from (f"band {band} added to mosaic {mosaic}" for band in now if band not in before)
+    yield from (f"band {band} removed from mosaic {mosaic}" for band in before if band not in now)
+    if set(before) == set(now):
+        yield f"bands of mosaic {mosaic}: {', '.join(before)} -> {', '.join(now)}"
+    by_image = {"images", "grids", "n_bytes"}
+    for band in before.keys() & now.keys():
+        yield from _differences(before[band], now[band], f"mosaics.{mosaic}.images.{band}")
+    rest = [{key: value for key, value in one.items() if key not in by_image} for one in (old, new)]
+    yield from _differences(*rest, f"mosaics.{mosaic}")
 
 
 def _short(value: Any) -> str:

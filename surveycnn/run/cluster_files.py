@@ -117,8 +117,8 @@ def _find(word: str) -> Path:
         names = sorted(path.stem for path in CLUSTER_FILES.glob("*.yaml"))
         hint, shipped = did_you_mean(word, {*names, *WORDS}), ", ".join(names) or "none"
         raise ClusterError(
-            f"cluster {word!r}: {hint}it is none of {', '.join(WORDS)}, no scheduler address such as tcp://host:8786, "
-            f"and no file; the files in deploy/clusters are {shipped}"
+            f"cluster {word!r} is none of {', '.join(WORDS)}, no scheduler address such as tcp://host:8786, "
+            f"and no file; {hint}the files in deploy/clusters are {shipped}"
         )
     return found
 

@@ -32,6 +32,8 @@ from surveycnn.sources.catalog import SourceTable, count_sources, read_sources
 from surveycnn.sources.identity import check_mosaic_keys, check_mosaic_size
 
 DEFAULT_DETECTION = ("g", "r", "i")
+COARSE = 2
+"""Widths of a model's pixel from which on a mosaic's hold too little detail for it."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,10 @@ def make_plan(config: SurveyConfig) -> Plan:
     cards = {reference: find_card(reference) for reference in config.models}
     _check_models(config, cards)
     mosaics = tuple(_plan_mosaic(config, mosaic, cards) for mosaic in config.mosaics)
+    if not cards:
+        raise ConfigError(
+            f"'models' is empty: name at least one of {', '.join(shipped_models())}, or the path of a model package"
+        )
     if not any(mosaic.models for mosaic in mosaics):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in mosaics[0].skipped.items())
         raise ConfigError(f"no model can run on any mosaic ({reasons}): add the images or map the names under `bands`")
@@ -237,10 +243,22 @@ def _notes(config: SurveyConfig, mosaics: tuple[MosaicPlan, ...], cards: dict[st
         if mosaic.inputs.regridded:
             bands = ", ".join(f"{band} ({scale:.3f} arcsec per pixel)" for band, scale in mosaic.inputs.regridded.items())
             yield f"mosaic {mosaic.id}: brought to the pixel grid of band {mosaic.inputs.grid_band}: {bands}"
+        yield from _scale_notes(mosaic, cards)
     used = {band for mosaic in mosaics for model in mosaic.models for band in model.bands}
     only = sorted({band for mosaic in config.mosaics for band in mosaic.bands} - used)
     if only:
         yield f"photometry only, no model uses it: {', '.join(only)}"
+
+
+def _scale_notes(mosaic: MosaicPlan, cards: dict[str, Card]) -> Iterator[str]:
+    """Models whose stamps are drawn from pixels so much coarser than their own that details are missing."""
+    scale = mosaic.inputs.pixel_scale
+    coarse = [model.name for model in mosaic.models if scale > COARSE * cards[model.reference].pixel_scale]
+    if coarse:
+        yield (
+            f"mosaic {mosaic.id}: its pixels of {scale:.3g} arcsec are over {COARSE} times as wide as those that "
+            f"{', '.join(coarse)} learned from: details are missing, so do not believe these scores"
+        )
 
 
 def check_run(config: SurveyConfig) -> Plan:

@@ -93,7 +93,10 @@ def test_open_cluster__adapts(tmp_path):
 
 def test_check_cluster__lists_what_there_is():
     shipped = ", ".join(sorted(path.stem for path in CLUSTER_FILES.glob("*.yaml")))
-    with pytest.raises(ClusterError, match=f"is none of serial, threads, no .*; the files in deploy/clusters are {shipped}$"):
+    hint = r"did you mean 'slurm-cpu'\?"
+    with pytest.raises(
+        ClusterError, match=f"is none of serial, threads, no .*; {hint} the files in deploy/clusters are {shipped}$"
+    ):
         check_cluster("slurm")
 
 

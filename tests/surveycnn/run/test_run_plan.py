@@ -20,7 +20,7 @@ from surveycnn.models.card import write_card
 from surveycnn.models.package import find_card, package_folder
 from surveycnn.run.checks import check_memory
 from surveycnn.run.plan import make_plan
-from surveycnn.run.survey import run_survey
+from surveycnn.run.survey import run_ingest, run_survey
 
 
 @pytest.fixture
@@ -244,6 +244,33 @@ def test_survey__refuses_when_no_model_can_run(copy, capsys):
         refused(copy, capsys, "mosaics.0.images=[{band: g, path: g.fits}]"),
         r"no model can run on any mosaic \(lens: needs g, r, i",
     )
+
+
+def test_survey__refuses_a_list_of_models_that_is_empty(copy, capsys):
+    assert_match(refused(copy, capsys, "models=[]"), r"'models' is empty: name at least one of lens, merger, morphology, photoz")
+
+
+def test_survey__refuses_a_name_with_a_blank_in_words(copy, capsys):
+    found = refused(copy, capsys, "name=my survey")
+    assert_match(found, r"key 'name': expected up to 100 letters, digits and . _ \+ -, .* no blanks \(found 'my survey'\)")
+
+
+def test_survey__says_which_band_is_new(copy, capsys):
+    images = "[{band: g, path: g.fits}, {band: r, path: r.fits}, {band: i, path: i.fits}%s]"
+    few, all_bands = (f"mosaics.0.images={images % more}" for more in ("", ", {band: z, path: z.fits}"))
+    run_ingest(load_config(copy / "survey.yaml", [few, f"output={copy / 'out'}"]))
+    text = refused(copy, capsys, all_bands, leaves_work=True)
+    assert_match(text, r"holds a run with other settings or inputs \(band z added to mosaic m1\)")
+
+
+@pytest.mark.parametrize(("factor", "is_said"), [(1.95, False), (2.05, True)])
+def test_plan__says_that_pixels_are_too_wide_for_a_model(copy, factor, is_said):
+    for band in BANDS:
+        with fits.open(copy / f"{band}.fits", mode="update") as hdus:
+            for key in ("PC1_1", "PC1_2", "PC2_1", "PC2_2"):
+                hdus[0].header[key] *= factor
+    notes = planned(copy, "models=lens").notes
+    assert is_said == any("over 2 times as wide as those that lens learned from" in note for note in notes)
 
 
 def test_survey__refuses_a_halo_that_is_smaller_than_half_a_stamp(copy):
