@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 
 from surveycnn.inference.predictor import Predictor
-from surveycnn.models.card import Card, Metric
-from surveycnn.training.data import LabelledStamps, Log, fluxes_of
+from surveycnn.models.card import Card, Metric, Reliability
+from surveycnn.training.data import LabelledStamps, Log, fluxes_of, targets_of
 from surveycnn.training.finder_metrics import lens_metrics
 from surveycnn.training.held_out import HeldOut
 from surveycnn.training.merger_metrics import merger_metrics
 from surveycnn.training.metrics import classifier_metrics
 from surveycnn.training.morphology_metrics import morphology_metrics
 from surveycnn.training.redshift_metrics import redshift_metrics
+from surveycnn.training.reliability import card_reliability
 
 
 def metrics_of(card: Card, predicted: xr.Dataset, data: LabelledStamps, prefix: str = "") -> dict[str, Metric]:
@@ -57,17 +59,33 @@ def _merger_metrics(card: Card, predicted: xr.Dataset, data: LabelledStamps, pre
     )
 
 
-def held_out_metrics(predictor: Predictor, sets: Mapping[str, HeldOut], log: Log) -> dict[str, Metric]:
+@dataclass(frozen=True)
+class Findings:
+    """What was measured of a model."""
+
+    metrics: dict[str, Metric]
+    reliability: Reliability | None = None
+    """Of the score of a finder, on the main set."""
+
+
+def held_out_findings(predictor: Predictor, sets: Mapping[str, HeldOut], log: Log) -> Findings:
     """Metrics of a model on the held-out sets of its task, and what each loses under shifted conditions."""
-    found: dict[str, Metric] = {}
+    card, found, curve = predictor.card, {}, None
     for prefix, held_out in sets.items():
         name = prefix.replace("_", " ") or "main "
-        log(f"{predictor.card.name}: measuring on {len(held_out.data)} stamps of the {name}set")
-        if predictor.card.task == "lens":
-            found |= finder_metrics(predictor, held_out, prefix)
-        else:
-            found |= metrics_of(predictor.card, predict_all(predictor, held_out.data), held_out.data, prefix)
-    return found | _drops(found)
+        log(f"{card.name}: measuring on {len(held_out.data)} stamps of the {name}set")
+        predicted = predict_all(predictor, held_out.data)
+        measure = _finder_metrics if card.task == "lens" else _other_metrics
+        found |= measure(card, predicted, held_out, prefix)
+        if not prefix and card.prior is not None:
+            truth = targets_of(held_out.data, card)[:, 0] > 0.5
+            text = f"{len(held_out.data)} simulated stamps that were not trained on"
+            curve = card_reliability(predicted[f"{card.task}_score"].values, truth, card.prior.training, text)
+    return Findings(found | _drops(found), curve)
+
+
+def _other_metrics(card: Card, predicted: xr.Dataset, held_out: HeldOut, prefix: str) -> dict[str, Metric]:
+    return metrics_of(card, predicted, held_out.data, prefix)
 
 
 def _drops(found: Mapping[str, Metric]) -> dict[str, Metric]:
@@ -82,10 +100,14 @@ def _drops(found: Mapping[str, Metric]) -> dict[str, Metric]:
 
 def finder_metrics(predictor: Predictor, held_out: HeldOut, prefix: str = "") -> dict[str, Metric]:
     """Metrics of a lens finder on one set."""
-    assert predictor.card.prior is not None
-    predicted, data = predict_all(predictor, held_out.data), held_out.data
+    return _finder_metrics(predictor.card, predict_all(predictor, held_out.data), held_out, prefix)
+
+
+def _finder_metrics(card: Card, predicted: xr.Dataset, held_out: HeldOut, prefix: str) -> dict[str, Metric]:
+    assert card.prior is not None
+    data = held_out.data
     logit, score = predicted["lens_logit"].values, predicted["lens_score"].values
-    is_lens, prior = np.asarray(data.labels["is_lens"], bool), predictor.card.prior.training
+    is_lens, prior = np.asarray(data.labels["is_lens"], bool), card.prior.training
     mix = "hard" if held_out.mix == "hard" else "survey"
     return lens_metrics(logit, score, is_lens, data.truth, prior, prefix=prefix, mix=mix)
 

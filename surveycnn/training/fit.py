@@ -26,7 +26,7 @@ from surveycnn.training.calibration import concentration_factor, error_factor, f
 from surveycnn.training.committee import predicted as predicted_raw
 from surveycnn.training.committee import train_committee
 from surveycnn.training.data import LabelledStamps, Log, centre_cut, fluxes_of, inputs_of, simulated, targets_of
-from surveycnn.training.evaluate import held_out_metrics, predict_all
+from surveycnn.training.evaluate import Findings, held_out_findings, predict_all
 from surveycnn.training.first_card import first_card
 from surveycnn.training.held_out import HeldOut, held_out_sets
 from surveycnn.training.plan import Plan
@@ -90,10 +90,11 @@ def train_on(plan: Plan, sets: Sets, out_dir: str | Path, *, work_dir: Path, log
     golden = _golden(card, sets.test)
     save_package(out_dir, model, card, golden)
     # measured on the package as it was written, through the engine that users get
-    metrics = _measured(load_model(Path(out_dir).resolve()), sets, card, log)
+    measured = _measured(load_model(Path(out_dir).resolve()), sets, card, log)
+    metrics = measured.metrics
     if plan.selected:
         metrics |= _selected_metrics(plan, sets, state, log)
-    card = save_package(out_dir, model, card.model_copy(update={"metrics": metrics}), golden)
+    card = save_package(out_dir, model, card.model_copy(update={"metrics": metrics, "reliability": measured.reliability}), golden)
     for name, metric in metrics.items():
         log(f"{plan.task}: {name} = {metric.value} {list(metric.interval or ())}")
     shutil.rmtree(state, ignore_errors=True)
@@ -150,14 +151,14 @@ def _selected_metrics(plan: Plan, sets: Sets, state: Path, log: Log) -> dict[str
     predictor = keras_predictor(card, model)
     test = {"selected_": (sets.held_out() if sets.held_out else {"": HeldOut("train", sets.test)})[""]}
     text = f"; trained on a spectroscopic selection, {len(train_set)} of {len(sets.train)} galaxies, measured on all"
-    found = held_out_metrics(predictor, test, log)
+    found = held_out_findings(predictor, test, log).metrics
     return {name: metric.model_copy(update={"definition": metric.definition + text}) for name, metric in found.items()}
 
 
-def _measured(predictor: Predictor, sets: Sets, card: Card, log: Log) -> dict[str, Any]:
+def _measured(predictor: Predictor, sets: Sets, card: Card, log: Log) -> Findings:
     held_out = sets.held_out() if sets.held_out else {"": HeldOut("train", sets.test)}
-    metrics = held_out_metrics(predictor, held_out, log)
+    found = held_out_findings(predictor, held_out, log)
     if card.task == "lens" and sets.held_out:
-        return metrics  # its baselines are the finders of the challenge
+        return found  # its baselines are the finders of the challenge
     log(f"{card.task}: metrics of the baseline")
-    return metrics | baseline_metrics(sets.train, held_out[""].data, card)
+    return replace(found, metrics=found.metrics | baseline_metrics(sets.train, held_out[""].data, card))

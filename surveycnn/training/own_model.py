@@ -19,7 +19,7 @@ from surveycnn.sources.stamp_photometry import stamp_photometry
 from surveycnn.training.calibration import fit_calibration, is_separable
 from surveycnn.training.data import centre_cut
 from surveycnn.training.metrics import classifier_metrics
-from surveycnn.training.reliability import prior_weights
+from surveycnn.training.reliability import card_reliability, prior_weights
 
 N_GOLDEN = 8
 _NOT_RAW = ("sigmoid", "softmax")
@@ -208,7 +208,9 @@ def _validated(folder: Path, model: Any, card: Card, golden: Golden, stamps: np.
     )
     save_package(folder, model, card, golden)
     predicted = load_model(folder.resolve()).predict(stamps[known])
-    measured = classifier_metrics(predicted[f"{card.task}_logit"].values, predicted[f"{card.task}_score"].values, y[known])
+    logit, score = (predicted[f"{card.task}_{name}"].values for name in ("logit", "score"))
+    measured = classifier_metrics(logit, score, y[known])
+    curve = card_reliability(score, y[known], card.prior.training, f"{known.sum()} stamps that also calibrated it")
     text = "; on the stamps that calibrated it"
     metrics = {name: metric.model_copy(update={"definition": metric.definition + text}) for name, metric in measured.items()}
-    return save_package(folder, model, card.model_copy(update={"metrics": metrics}), golden)
+    return save_package(folder, model, card.model_copy(update={"metrics": metrics, "reliability": curve}), golden)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from surveycnn.models.card import Reliability as CardReliability
 from surveycnn.training.ranking import N_RESAMPLES
 
 N_BINS = 15
@@ -69,6 +70,16 @@ def reliability(score: np.ndarray, is_positive: np.ndarray, prior: float, n_bins
         n_positive=np.add.reduceat(y.astype(int), starts),
         error=np.sqrt(fraction * (1 - fraction) * effective) / total,
     )
+
+
+def card_reliability(score: np.ndarray, is_positive: np.ndarray, prior: float, definition: str) -> CardReliability | None:
+    """The same for a card; None where one class has no scores."""
+    kept = ~np.isnan(score)
+    if not 0 < np.count_nonzero(is_positive[kept]) < np.count_nonzero(kept):
+        return None
+    curve = reliability(score, is_positive, prior)
+    values = {name: [round(float(value), 6) for value in getattr(curve, name)] for name in ("score", "fraction", "error")}
+    return CardReliability(**values, n=int(kept.sum()), definition=definition)
 
 
 def calibration_error_at_prior(score: np.ndarray, is_positive: np.ndarray, prior: float, n_bins: int = N_BINS) -> float:

@@ -5,16 +5,18 @@ import pytest
 
 from surveycnn.inference.load import load_model
 from surveycnn.training.calibration import fit_calibration
-from surveycnn.training.evaluate import held_out_metrics
+from surveycnn.training.evaluate import held_out_findings
 from surveycnn.training.held_out import held_out_sets
 from surveycnn.training.plan import Plan
 from surveycnn.training.reliability import prior_weights
 
 
-def test_held_out_metrics__every_set_and_every_drop(tmp_path):
+def test_held_out_findings__every_set_and_every_drop(tmp_path):
     plan = Plan("lens", 16, 16, 88, 1, 1, 8, "wide", n_hard=24)
     sets = held_out_sets(plan, tmp_path, 1, lambda line: None)
-    found = held_out_metrics(load_model("lens", engine="tensorflow"), sets, lambda line: None)
+    findings = held_out_findings(load_model("lens", engine="tensorflow"), sets, lambda line: None)
+    found, curve = findings.metrics, findings.reliability
+    assert curve.n == len(sets[""].data) and sorted(curve.score) == curve.score
     assert {"auroc", "ece", "tpr_fpr1e3", "hard_auroc", "shifted_auroc", "shifted_hard_auroc"} <= set(found)
     drops = {name for name in found if name.startswith("drop_")}
     assert {"drop_auroc", "drop_tpr_fpr1e3", "drop_hard_auroc"} <= drops and "drop_tpr10" not in drops
