@@ -28,9 +28,11 @@ def chunks_of(catalog: str | Path) -> Callable[[str], ChunkStore]:
 
     def open_chunks(mosaic: str) -> ChunkStore:
         if store is None:
-            raise CatalogError(f"the work directory {str(roots[-1])!r} of this catalog, which holds the pixels, is gone")
+            found = f"the work directory {str(roots[-1])!r} of this catalog, which holds the pixels, is gone"
+            raise CatalogError(f"{found}: put it back, or run the survey again")
         if (store.read_plan() or {}).get("digest") != record.get("run_digest"):
-            raise CatalogError(f"the work directory {str(store.root)!r} belongs to another run than this catalog")
+            found = f"the work directory {str(store.root)!r} belongs to another run than this catalog"
+            raise CatalogError(f"{found}: finish that run, or take the catalog that it has made")
         if not re.fullmatch(NAME_PATTERN, mosaic):
             raise CatalogError(f"{mosaic[:100]!r} is no name of a mosaic: its pixels are not looked for")
         return ChunkStore.open(store.chunk_path(mosaic))
