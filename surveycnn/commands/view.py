@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import sys
 import tempfile
 import threading
@@ -12,6 +13,7 @@ import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from surveycnn.catalogs.query import open_catalog
 from surveycnn.commands.report import chunks_of
@@ -29,11 +31,27 @@ def run(arguments: argparse.Namespace) -> int:
         print(server.url, flush=True)
         print(_hint(server.server_port), file=sys.stderr, flush=True)
         with _opened(server.url) if _has_screen() and not arguments.no_browser else _nothing():
-            try:
+            with _ending_at_signals():
                 server.serve_forever()
-            except KeyboardInterrupt:
-                pass
     return 0
+
+
+@contextmanager
+def _ending_at_signals() -> Iterator[None]:
+    """Leave at Ctrl-C and SIGTERM, also where a shell has started the command in the background and ignores the first."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, leave) for number in numbers}
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _port(port: int | None) -> int:

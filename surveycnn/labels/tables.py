@@ -74,8 +74,20 @@ def _read(file: LabelFile, task: str) -> Labels:
         ra, dec = (degrees_of(table[column], table.schema.field(column), where) for column in columns)
         check_positions(ra, dec, where)
     else:
-        ids = np.asarray(array_of_column(table["source_id"], "source_id"), np.int64)
+        ids = _ids(array_of_column(table["source_id"], "source_id"), where)
     return Labels(values[known], ra, dec, ids, f"{file.path} (sha256 {file_sha256(file.path)[:12]})")
+
+
+def _ids(column: np.ndarray, where: str) -> np.ndarray:
+    """Numbers of sources, int64; other types have lost digits, or are names of somebody else's."""
+    plain = np.ma.getdata(column)
+    if plain.dtype.kind not in "iu" or np.ma.getmaskarray(column).any():
+        found = f"it is {plain.dtype.name}" if plain.dtype.kind not in "iu" else "some rows have none"
+        raise InputError(
+            f"{where}: column 'source_id' should hold a whole number of 64 bits in each row, {found}: give positions in columns ra "
+            "and dec instead, or write the ids as integers"
+        )
+    return plain.astype(np.int64)
 
 
 def _of_task(table: pa.Table, task: str, where: str) -> pa.Table:

@@ -12,6 +12,7 @@ from surveycnn.errors import InputError
 from surveycnn.sky.background import evaluate_mesh
 from surveycnn.sky.chunks import ChunkStore
 from surveycnn.sky.strips import MASKED
+from surveycnn.sky.wcs import pixel_positions, sky_positions
 
 STRETCH, SOFTENING, DARKEST = 8.0, 10.0, -0.5
 """Of the noise of the sky: where the stretch leaves the linear part, its Q, and what is black."""
@@ -102,9 +103,10 @@ def _median(values: np.ndarray) -> float:
 def compass(chunks: ChunkStore) -> tuple[float, bool]:
     """Angle of north in the middle of a mosaic, in degrees from up to the left, and whether east is to its left."""
     x, y = (chunks.nx - 1) / 2, (chunks.ny - 1) / 2
-    ra, dec = (float(value) for value in chunks.wcs.all_pix2world(x, y, 0))
+    ra, dec = (float(values[0]) for values in sky_positions(chunks.wcs, np.array([x]), np.array([y])))
     step = -1e-3 if dec > 0 else 1e-3  # never over a pole
-    points = chunks.wcs.all_world2pix([ra, ra + 1e-3 / max(np.cos(np.radians(dec)), 1e-3)], [dec + step, dec], 0)
+    east = ra + 1e-3 / max(np.cos(np.radians(dec)), 1e-3)
+    points = pixel_positions(chunks.wcs, np.array([ra, east % 360]), np.array([dec + step, dec]))
     (north_x, east_x), (north_y, east_y) = points[0] - x, points[1] - y
     north_x, north_y = north_x * np.sign(step), north_y * np.sign(step)
     angle = round(float(np.degrees(np.arctan2(-north_x, north_y))), 1)

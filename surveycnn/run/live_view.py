@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -35,9 +36,15 @@ class LiveView(Tally):
         super().__init__(clock)
         self._console = console
         self._started = self.clock()
+        # in a thread of its own: Ctrl-C, which is raised in the main thread, would tear a line that is being drawn
+        self._pen = ThreadPoolExecutor(1, thread_name_prefix="messages")
 
     def message(self, text: str) -> None:
-        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+        self._pen.submit(self._console.print, printable(text), markup=False, highlight=False, soft_wrap=True).result()
+
+    def close(self) -> None:
+        """Wait for the last message to be drawn."""
+        self._pen.shutdown()
 
     def failed(self, text: str) -> None:
         """Count and show a failure; the one that gives way to it becomes a message."""
@@ -91,4 +98,5 @@ def open_view(stream: TextIO) -> Iterator[LiveView]:
         try:
             yield view
         finally:
+            view.close()
             live.transient = not view.stages

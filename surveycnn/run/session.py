@@ -44,7 +44,7 @@ class Session:
     progress: Progress
     _stack: ExitStack = field(repr=False)
     accounting: Accounting = field(default_factory=Accounting)
-    _lost: list[Task] = field(default_factory=list)
+    _lost: dict[str, list[Task]] = field(default_factory=dict)
     _cluster: Cluster | None = None
     _engine: str = ""
     _todo: dict[str, bytearray] = field(default_factory=dict, repr=False)
@@ -133,11 +133,16 @@ class Session:
                 self.progress.expect(stage, self._units.totals[stage])
 
     def begin(self, stage: str, mosaic: MosaicPlan, n_units: int) -> None:
-        """Report that the units of a mosaic begin; the tries after the first one are at the same units."""
-        if self._units.begin(stage, mosaic.id, n_units):
-            self.progress.expect(stage, self._units.totals[stage])
-            if n_units:
-                self.progress.add(stage, n_units)
+        """Report that the units of a mosaic begin."""
+        n_more = self._units.begin(stage, mosaic.id, n_units)
+        self.progress.expect(stage, self._units.totals[stage])
+        if n_more:
+            self.progress.add(stage, n_more)
+
+    def advance(self, stage: str, mosaic: str) -> None:
+        """Report that a unit of a mosaic has ended."""
+        self._units.advance(stage, mosaic)
+        self.progress.advance(stage)
 
     def has_work(self, tiles: bool = True) -> bool:
         """Whether a band, or with `tiles` a tile, is left to be computed."""
@@ -235,7 +240,7 @@ def ingest_mosaic(session: Session, mosaic: MosaicPlan) -> list[dict[str, Any]]:
     if tasks:
         session.begin("ingest", mosaic, len(tasks))
         with session.accounting.stage("ingest"):
-            for outcome in _run(session, "ingest", tasks):
+            for outcome in _run(session, "ingest", mosaic, tasks):
                 if outcome.state != "done":
                     image = outcome.task.unit.image
                     raise InputError(f"image {image.path!r} of mosaic {mosaic.id!r} cannot be ingested: {outcome.reason}")
@@ -280,6 +285,7 @@ def run_tiles(session: Session, mosaic: MosaicPlan, make_function: Callable[[], 
     """
     todo = session.todo(mosaic)
     session._todo.pop(mosaic.id, None)  # after this it would not be true any more
+    session._lost.pop(mosaic.id, None)  # a stage that is tried again has them among its tiles
     n_todo = sum(todo)
     if n_todo < len(todo):
         session.progress.message(f"mosaic {mosaic.id}: {len(todo) - n_todo} of {len(todo)} tiles are done already")
@@ -299,7 +305,7 @@ def run_tiles(session: Session, mosaic: MosaicPlan, make_function: Callable[[], 
 
 def settle_lost(session: Session) -> Counter[str]:
     """Run the tiles whose worker died, one at a time; call it when nothing else runs."""
-    lost, session._lost = session._lost, []
+    lost, session._lost = [task for tasks in session._lost.values() for task in tasks], {}
     states: Counter[str] = Counter()
     if lost:
         mosaics = {mosaic.id: mosaic for mosaic in session.plan.mosaics}
@@ -310,7 +316,7 @@ def settle_lost(session: Session) -> Counter[str]:
     return states
 
 
-def _run(session: Session, stage: str, tasks: Iterable[Task]) -> Iterator[Outcome]:
+def _run(session: Session, stage: str, mosaic: MosaicPlan, tasks: Iterable[Task]) -> Iterator[Outcome]:
     """Outcomes of tasks that are counted in the progress; those whose worker died are run again one by one at once.
 
     Tiles of other mosaics may run in the same workers meanwhile, and end them: so one death more is no proof either.
@@ -321,17 +327,17 @@ def _run(session: Session, stage: str, tasks: Iterable[Task]) -> Iterator[Outcom
         if outcome.state == "lost":
             lost.append(outcome.task)
             continue
-        session.progress.advance(stage)
+        session.advance(stage, mosaic.id)
         yield outcome
     for outcome in execute_alone(cluster.executor, lost, tries=ATTEMPTS, **care):
-        session.progress.advance(stage)
+        session.advance(stage, mosaic.id)
         yield outcome
 
 
 def _record(session: Session, mosaic: MosaicPlan, outcome: Outcome) -> str:
     """Note how a tile ended: failures in a file of their own, lost ones for later."""
     if outcome.state == "lost":
-        session._lost.append(outcome.task)
+        session._lost.setdefault(mosaic.id, []).append(outcome.task)
         return outcome.state
     if outcome.state == "done":
         session.progress.found(outcome.result.n_sources)
@@ -341,5 +347,5 @@ def _record(session: Session, mosaic: MosaicPlan, outcome: Outcome) -> str:
         about = worker_failure(session.store.log_path, outcome.worker)
         session.store.write_failure(tile, outcome.state, outcome.reason, outcome.details, about)
         session.progress.failed(f"tile {tile.name} of mosaic {tile.mosaic} {outcome.state}: {outcome.reason}")
-    session.progress.advance("infer")
+    session.advance("infer", mosaic.id)
     return outcome.state

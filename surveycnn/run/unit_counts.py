@@ -13,7 +13,8 @@ class UnitCounts:
         self.totals: Counter[str] = Counter()
         """Units of each stage over all mosaics."""
         self._units: dict[tuple[str, str], int] = {}
-        self._begun: set[tuple[str, str]] = set()
+        self._done: Counter[tuple[str, str]] = Counter()
+        self._begun: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
     def set(self, stage: str, mosaic: str, n_units: int) -> None:
@@ -21,14 +22,22 @@ class UnitCounts:
         with self._lock:
             self._set((stage, mosaic), n_units)
 
-    def begin(self, stage: str, mosaic: str, n_units: int) -> bool:
-        """Take the number that it proves to be; False where the mosaic had begun before, and nothing is changed."""
+    def begin(self, stage: str, mosaic: str, n_units: int) -> int:
+        """Take the number that it proves to be; how many units that makes more than had begun before.
+
+        A stage that is tried again has units that failed once and count again, and others that are done.
+        """
+        key = (stage, mosaic)
         with self._lock:
-            is_first = (stage, mosaic) not in self._begun
-            if is_first:
-                self._begun.add((stage, mosaic))
-                self._set((stage, mosaic), n_units)
-            return is_first
+            total = self._done[key] + n_units
+            self._set(key, total)
+            n_more, self._begun[key] = max(0, total - self._begun[key]), total
+            return n_more
+
+    def advance(self, stage: str, mosaic: str) -> None:
+        """Count a unit that has ended, however it did."""
+        with self._lock:
+            self._done[stage, mosaic] += 1
 
     def _set(self, key: tuple[str, str], n_units: int) -> None:
         self.totals[key[0]] += n_units - self._units.get(key, 0)

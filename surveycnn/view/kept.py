@@ -39,8 +39,9 @@ class Kept:
 
     def _keep(self, key: Hashable, array: np.ndarray) -> np.ndarray:
         with self._lock:
+            before = self._arrays.pop(key, None)  # two may have made it, when one began as the other's lock went
             self._arrays[key] = array
-            self.n_bytes += array.nbytes
-            while self.n_bytes > self._max_bytes:
+            self.n_bytes += array.nbytes - (0 if before is None else before.nbytes)
+            while self.n_bytes > self._max_bytes and self._arrays:
                 self.n_bytes -= self._arrays.popitem(last=False)[1].nbytes
         return array

@@ -15,6 +15,7 @@ from surveycnn.report.balance import read_balance
 from surveycnn.report.layout import Layout
 from surveycnn.report.pixels import Pixels, colour_bands, compass
 from surveycnn.report.stamps import OpenChunks
+from surveycnn.sky.wcs import pixel_positions, sky_positions
 from surveycnn.view.kept import Kept
 from surveycnn.view.pyramid import BLOCK_PX, Pyramid
 
@@ -98,14 +99,14 @@ class Mosaics:
 
     def sky(self, name: str, x: float, y: float) -> tuple[float, float]:
         """ICRS degrees of a pixel, NaN where it is not on the sky."""
-        ra, dec = self[name].pixels.chunks.wcs.all_pix2world(x, y, 0)
-        return float(ra), float(dec)
+        ra, dec = sky_positions(self[name].pixels.chunks.wcs, np.array([x]), np.array([y]))
+        return float(ra[0]), float(dec[0])
 
     def pixel(self, name: str, ra: float, dec: float) -> tuple[float, float] | None:
         """Where a position is on a mosaic; None where it is not on it."""
         pyramid = self[name]
-        wcs = pyramid.pixels.chunks.wcs
-        x, y = (float(value) for value in wcs.all_world2pix(ra, dec, 0, quiet=True))
+        found = pixel_positions(pyramid.pixels.chunks.wcs, np.array([ra]), np.array([dec]))
+        x, y = (float(values[0]) for values in found)
         if not (-0.5 <= x <= pyramid.nx - 0.5 and -0.5 <= y <= pyramid.ny - 0.5):
             return None
         # the other side of the sky has pixels, too, in a tangential projection
@@ -117,5 +118,5 @@ class Mosaics:
         along = np.linspace(0, 1, EDGE_POINTS)[:-1]
         x = np.concatenate([x0 + (x1 - x0) * along, np.full(along.size, x1), x1 + (x0 - x1) * along, np.full(along.size, x0)])
         y = np.concatenate([np.full(along.size, y0), y0 + (y1 - y0) * along, np.full(along.size, y1), y1 + (y0 - y1) * along])
-        ra, dec = self[name].pixels.chunks.wcs.all_pix2world(x, y, 0)
+        ra, dec = sky_positions(self[name].pixels.chunks.wcs, x, y)
         return list(zip(ra.tolist(), dec.tolist(), strict=True)) if np.isfinite(ra).all() and np.isfinite(dec).all() else []

@@ -98,7 +98,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if (self.headers.get("Host") or "").rsplit(":", 1)[0] not in HOSTS:
             return self._refuse(HTTPStatus.FORBIDDEN, f"this server is called {' or '.join(HOSTS)}")
-        address = urlsplit(self.path)
+        try:
+            address = urlsplit(self.path)
+        except ValueError:
+            return self._refuse(HTTPStatus.BAD_REQUEST, "the request cannot be understood")
         token, _, name = address.path.removeprefix("/").partition("/")
         if not hmac.compare_digest(token.encode("utf-8", "surrogateescape"), self.server.token.encode()):
             return self._refuse(HTTPStatus.FORBIDDEN, "open the address that the command has printed")

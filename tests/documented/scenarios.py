@@ -91,7 +91,10 @@ SCENARIOS: dict[str, Scenario] = {
     "README.md": Scenario(
         place=readme,
         names=readme_names,
-        replace={r"origin\(source_id\)": 'origin(int(cat["source_id"][0]))'},
+        replace={
+            r"origin\(source_id\)": 'origin(int(cat["source_id"][0]))',
+            "model lens added": "model morphology added",  # the queries before it are by columns of the lens finder
+        },
         options=FAST_FIT,
         before={
             "surveycnn run-flow survey kids.yaml": lambda: set_models("lens", "merger", "photoz"),

@@ -71,6 +71,7 @@ async function go(event) {
   try {
     const place = await ask("go", { to: $("to").value });
     calm();
+    if (!place.id) closePanel();
     await goTo(place);
     if (place.id) show(place);
   } catch (error) { complain(error); }

@@ -171,7 +171,7 @@ def test_redshifts_of__says_what_is_no_redshift(values, message):
 
 
 def test_redshifts_of__a_missing_column_names_those_found():
-    with pytest.raises(InputError, match="the table has no column 'z' for the redshifts: found id, zs"):
+    with pytest.raises(InputError, match=r"the table has no column 'z' for the redshifts: did you mean 'zs'\? found id, zs"):
         redshifts_of(columns(id=[1], zs=[0.1]), "z")
     many = columns(**{f"c{number}": [1] for number in range(40)})
     with pytest.raises(InputError, match="c29 and 10 more"):

@@ -139,10 +139,14 @@ def test_tally__remaining_time_is_of_all_units_that_are_foreseen_and_unknown_at_
 
 def test_unit_counts__a_second_try_at_a_mosaic_counts_nothing_twice():
     counts = UnitCounts()
-    counts.set("infer", "a", 9)
-    counts.set("infer", "b", 9)
-    assert counts.begin("infer", "a", 7) and counts.totals["infer"] == 16
-    assert not counts.begin("infer", "a", 3) and counts.totals["infer"] == 16
+    counts.set("infer", "m1", 4)
+    assert counts.begin("infer", "m1", 4) == 4
+    for _ in range(3):
+        counts.advance("infer", "m1")
+    assert counts.begin("infer", "m1", 1) == 0 and counts.totals["infer"] == 4  # three of them were done
+    counts.advance("infer", "m1")
+    assert counts.begin("infer", "m1", 1) == 1 and counts.totals["infer"] == 5  # one had failed, and counts again
+    assert counts.begin("infer", "m2", 2) == 2 and counts.totals["infer"] == 7
 
 
 @pytest.mark.parametrize(
