@@ -84,8 +84,8 @@ def _ids(column: np.ndarray, where: str) -> np.ndarray:
     if plain.dtype.kind not in "iu" or np.ma.getmaskarray(column).any():
         found = f"it is {plain.dtype.name}" if plain.dtype.kind not in "iu" else "some rows have none"
         raise InputError(
-            f"{where}: column 'source_id' should hold a whole number of 64 bits in each row, {found}: give positions in columns ra "
-            "and dec instead, or write the ids as integers"
+            f"{where}: column 'source_id' should hold a whole number of 64 bits in each row, {found}: write the ids as integers, "
+            "or give positions in columns ra and dec instead"
         )
     return plain.astype(np.int64)
 
