@@ -9,6 +9,7 @@ import argparse
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 from surveycnn.errors import UserError
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"surveycnn: {error}", file=sys.stderr)
         return EXIT_USER
     except KeyboardInterrupt:
+        warnings.simplefilter("ignore")  # of what libraries had begun
         print("surveycnn: interrupted; the same command goes on from here", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
