@@ -18,6 +18,7 @@ from surveycnn.labels.stamps import stamps_of
 from surveycnn.labels.tables import Labels, read_labels
 from surveycnn.models.card import Card
 from surveycnn.models.package import find_card, package_folder
+from surveycnn.sections import load_yaml
 from surveycnn.training.config import TrainConfig
 from surveycnn.training.data import LabelledStamps, Log, read_set, simulated, subset, write_set
 from surveycnn.training.fine_tune import LabelSets, Tuning, fine_tune
@@ -101,7 +102,8 @@ def command_of(config: TrainConfig) -> str:
 
 def _flow(value: object) -> str:
     """A value as YAML on one line, quoted for a shell."""
-    return shlex.quote(json.dumps(value) if not isinstance(value, str) else value)
+    is_plain = isinstance(value, str) and load_yaml(value, "a value") == value
+    return shlex.quote(str(value) if is_plain else json.dumps(value))
 
 
 def _parent_card(config: TrainConfig) -> Card:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,8 @@ from surveycnn.errors import InputError
 from surveycnn.inference.predictor import Predictor, Step, untimed
 from surveycnn.labels.matching import Sources
 from surveycnn.models.card import Card
+from surveycnn.run.catalog_pixels import work_of
 from surveycnn.run.scoring import TileModel, score
-from surveycnn.run.store import WorkStore
 from surveycnn.run.widen import reopen_window
 from surveycnn.sky.chunks import ChunkStore
 
@@ -90,7 +89,6 @@ class _Work:
         try:
             provenance = catalog.provenance
             config = provenance["config"]
-            self._store = WorkStore(Path(config["work_dir"]))
             self._bands = dict(config["bands"])
             self.halo_px = int(config["tiling"]["halo_px"])
             self.digest = str(provenance["run_digest"])
@@ -98,11 +96,7 @@ class _Work:
             raise InputError(
                 f"{self._name!r} has no record of its run: labels need a catalog that `surveycnn run-flow` has made"
             ) from None
-        if (self._store.read_plan() or {}).get("digest") != self.digest:
-            raise InputError(
-                f"the work directory {str(self._store.root)!r} of {self._name!r} is gone or belongs to another run, and with it "
-                "the pixels of the stamps: run the survey again"
-            )
+        self._store = work_of(catalog.path)
 
     def open(self, mosaic: str, card: Card) -> tuple[ChunkStore, tuple[str, ...]]:
         """The chunk store of a mosaic, and its bands that the model of `card` is given."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,8 @@ def save_model(
     """
     folder = Path(folder)
     _check_raw(model)
+    if len(softening) != len(bands):
+        raise ModelError(f"softening has {len(softening)} values, expected one for each of the bands {' '.join(bands)}")
     values = {
         "name": folder.name,
         "version": "1",
@@ -121,7 +124,7 @@ def save_model(
         "bands": list(bands),
         "pixel_scale": pixel_scale,
         "stamp_px": _stamp_px(model, len(bands)),
-        "scaling": {"softening": dict(zip(bands, map(float, softening), strict=False))},
+        "scaling": {"softening": dict(zip(bands, map(float, softening), strict=True))},
         "outputs": dict(outputs or {}),
         "prior": None if prior is None else {"training": prior[0], "survey": prior[1]},
         "calibration": {},
@@ -134,9 +137,12 @@ def save_model(
     except ValidationError as error:
         raise ModelError(f"the card of {folder.name!r} cannot be used: {findings_text(error, Card)}") from None
     golden = _golden(card, examples)
+    known = None if validation is None else _known(card, model, *validation)
+    if known is not None:
+        card = _calibrated(card, known)
     card = save_package(folder, model, card, golden)
-    if validation is not None:
-        card = _validated(folder, model, card, golden, *validation)
+    if known is not None:
+        card = save_package(folder, model, _measured(folder, card, known), golden)
     findings = check_package(folder)
     if findings:
         raise ModelError(f"the package {str(folder)!r} would be refused: {'; '.join(findings)}")
@@ -145,9 +151,12 @@ def save_model(
 
 def _check_raw(model: Any) -> None:
     """Raise ModelError where the network ends in what makes a probability: a saturated one no longer ranks."""
-    last = getattr(model, "layers", [None])[-1]
-    name = getattr(getattr(last, "activation", None), "__name__", "")
-    if name in _NOT_RAW:
+    last, name = None, ""
+    for last in reversed(getattr(model, "layers", [])):
+        name = getattr(getattr(last, "activation", None), "__name__", "")
+        if name in _NOT_RAW or last.weights:
+            break  # what has no weights, such as a Reshape, may stand behind
+    if last is not None and name in _NOT_RAW:
         raise ModelError(
             f"the last layer, {last.name!r}, has the activation {name}: expected the raw outputs before it, as a "
             "probability near 1 no longer ranks; leave the activation out and train with from_logits=True"
@@ -184,8 +193,17 @@ def _golden(card: Card, examples: np.ndarray) -> Golden:
     return Golden(stamps, inputs, np.stack(fluxes, axis=1), scaling.scale_photometry(*fluxes, card.photometry, card.bands))
 
 
-def _validated(folder: Path, model: Any, card: Card, golden: Golden, stamps: np.ndarray, labels: np.ndarray) -> Card:
-    """The card with a calibration and metrics."""
+@dataclass(frozen=True)
+class _Known:
+    """Stamps of validation for which the network gives a logit."""
+
+    stamps: np.ndarray
+    y: np.ndarray
+    """bool."""
+    logit: np.ndarray
+
+
+def _known(card: Card, model: Any, stamps: np.ndarray, labels: np.ndarray) -> _Known:
     if card.task not in _FINDERS or card.prior is None:
         raise InputError(f"validation is for the tasks {' and '.join(_FINDERS)}, not for {card.task!r}: leave it out")
     stamps, y = _stamps(card, stamps, "stamps of validation"), np.asarray(labels)
@@ -193,24 +211,34 @@ def _validated(folder: Path, model: Any, card: Card, golden: Golden, stamps: np.
         raise InputError(
             f"labels of validation have the shape {y.shape}, expected {(len(stamps),)} with 0 and 1, both of them there"
         )
-    y = y.astype(bool)
     logit = keras_predictor(card, model).predict(stamps)[f"{card.task}_logit"].values.astype(np.float64)
-    known = np.isfinite(logit)
-    if is_separable(logit[known], y[known]):
+    finite = np.isfinite(logit)
+    found = _Known(stamps[finite], y.astype(bool)[finite], logit[finite])
+    if is_separable(found.logit, found.y):
         raise InputError(
             f"the {len(y)} stamps of validation are told apart without a mistake, which says nothing about probabilities: give "
             "more of them, or harder ones, or leave validation out"
         )
-    calibration = fit_calibration(logit[known], y[known], prior_weights(y[known], card.prior.training))
+    return found
+
+
+def _calibrated(card: Card, known: _Known) -> Card:
+    assert card.prior is not None
+    fitted = fit_calibration(known.logit, known.y, prior_weights(known.y, card.prior.training))
     old = card.calibration or Calibration()
-    card = card.model_copy(
-        update={"calibration": old.model_copy(update={"temperature": calibration.temperature, "bias": calibration.bias})}
-    )
-    save_package(folder, model, card, golden)
-    predicted = load_model(folder.resolve()).predict(stamps[known])
+    calibration = old.model_copy(update={"temperature": fitted.temperature, "bias": fitted.bias})
+    return card.model_copy(update={"calibration": calibration})
+
+
+def _measured(folder: Path, card: Card, known: _Known) -> Card:
+    """The card with metrics of the package as it was written."""
+    assert card.prior is not None
+    predicted = load_model(folder.resolve()).predict(known.stamps)
     logit, score = (predicted[f"{card.task}_{name}"].values for name in ("logit", "score"))
-    measured = classifier_metrics(logit, score, y[known])
-    curve = card_reliability(score, y[known], card.prior.training, f"{known.sum()} stamps that also calibrated it")
     text = "; on the stamps that calibrated it"
-    metrics = {name: metric.model_copy(update={"definition": metric.definition + text}) for name, metric in measured.items()}
-    return save_package(folder, model, card.model_copy(update={"metrics": metrics, "reliability": curve}), golden)
+    metrics = {
+        name: metric.model_copy(update={"definition": metric.definition + text})
+        for name, metric in classifier_metrics(logit, score, known.y).items()
+    }
+    curve = card_reliability(score, known.y, card.prior.training, f"{len(known.y)} stamps that also calibrated it")
+    return card.model_copy(update={"metrics": metrics, "reliability": curve})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -11,17 +12,17 @@ import pytest
 
 import surveycnn
 from surveycnn.catalogs.query import Catalog
-from surveycnn.errors import ConfigError, InputError, ModelError
+from surveycnn.errors import CatalogError, ConfigError, InputError, ModelError
 from surveycnn.inference.load import load_model
 from surveycnn.labels.matching import part_of, sources_of
-from surveycnn.labels.run import run_training
+from surveycnn.labels.run import command_of, run_training
 from surveycnn.labels.stamps import stamps_of
 from surveycnn.labels.tables import read_labels
 from surveycnn.models.backend import import_keras
 from surveycnn.models.card import Card, Domain
 from surveycnn.models.lens import build_lens
 from surveycnn.models.package import find_card, package_folder, read_golden, save_package
-from surveycnn.sections import validate_section
+from surveycnn.sections import apply_overrides, validate_section
 from surveycnn.training.config import LabelFile, TrainConfig
 
 
@@ -130,6 +131,30 @@ def test_training__goes_on_where_it_was_killed(grades, small_run, tiny_lens, mon
     np.testing.assert_array_equal(*(load_model(made.model).predict(stamps)["lens_logit"] for made in (whole, again)))
 
 
+def test_labels__ids_that_contradict_or_are_no_numbers(catalog, tmp_path):
+    ids = [int(one) for one in catalog["source_id"][:5]]
+    path = tmp_path / "ids.csv"
+
+    def found(rows):
+        path.write_text("source_id,label\n" + "".join(f"{source},{label}\n" for source, label in rows))
+        return sources_of(catalog, read_labels([LabelFile(path=str(path))], "lens"), 1.0)
+
+    sources, is_matched = found([(one, n % 2) for n, one in enumerate(ids)] + [(17, 1)])
+    assert sorted(sources.source_id) == sorted(ids) and is_matched.tolist() == [True] * 5 + [False]
+    with pytest.raises(InputError, match="5 sources have labels of both kinds"):
+        found([(one, label) for label in (1, 0) for one in ids])
+    with pytest.raises(InputError, match="'source_id' should hold a whole number of 64 bits in each row, it is"):
+        found([(f"J{one}", 1) for one in ids])
+    with pytest.raises(InputError, match="'source_id' should hold a whole number of 64 bits in each row, it is float64"):
+        found([(f"{one}.0", 1) for one in ids])
+
+
+def test_command__texts_that_look_like_numbers():
+    config = TrainConfig(task="lens", labels="grades.csv", catalog="runs/a", start_from="2024")
+    words = shlex.split(command_of(config))
+    assert apply_overrides({}, [word for word in words if word.startswith("start_from=")]) == {"start_from": "2024"}
+
+
 def test_parts__depend_on_the_position_alone(rng):
     ra, dec = rng.uniform(10, 11, 3000), rng.uniform(-1, 1, 3000)
     part = part_of(ra, dec)
@@ -208,7 +233,7 @@ def test_training__refuses_a_catalog_without_its_pixels(grades, small_run, tiny_
     record = json.loads((copy / "provenance.json").read_text())
     record["config"]["work_dir"] = str(tmp_path / "gone")
     (copy / "provenance.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match="gone or belongs to another run"):
+    with pytest.raises(CatalogError, match="which holds the pixels, is gone|belongs to another run"):
         run_training(config(grades, copy, tiny_lens))
 
 

@@ -56,7 +56,7 @@ def test_save_model__takes_questions_of_its_own(tmp_path, stamps):
         ({"network": {"n_outputs": 3}}, ModelError, r"to \(3,\), the card says .* to \(1,\)"),
         ({"prior": None}, ModelError, "a lens model needs prior"),
         ({"bands": ["r"], "softening": [5]}, ModelError, r"takes \(16, 16, 2\), expected square stamps .* in 1 bands"),
-        ({"softening": [5]}, ModelError, "scaling.softening has the bands"),
+        ({"softening": [5]}, ModelError, "softening has 1 values, expected one for each of the bands r VIS"),
         ({"task": "bars"}, ModelError, "task: Input should be 'lens'"),
         ({"colour": "red"}, ModelError, "colour: unknown key; allowed keys are name, version"),
         ({"examples": np.zeros((3, 8, 8, 2))}, InputError, r"examples have the shape \(3, 8, 8, 2\), expected"),
@@ -89,3 +89,11 @@ def test_save_model__refuses_a_validation_that_tells_nothing(tmp_path, stamps):
             prior=(0.5, 0.01),
             validation=(bright, np.arange(60) % 2),
         )
+    assert not (tmp_path / "mine").exists(), "a package that is not calibrated is left behind"
+
+
+def test_save_model__refuses_a_probability_behind_a_layer_without_weights(tmp_path, stamps):
+    keras = import_keras()
+    model = keras.Sequential([*network(1, activation="sigmoid").layers, keras.layers.Reshape((1,))])
+    with pytest.raises(ModelError, match="has the activation sigmoid"):
+        surveycnn.save_model(tmp_path / "mine", model, task="lens", **ABOUT, examples=stamps, prior=(0.5, 0.01))

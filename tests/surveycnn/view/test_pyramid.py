@@ -121,6 +121,18 @@ def test_kept__makes_once_and_forgets_the_oldest():
     assert made == [0, 1, 2, 3, 1]
 
 
+def test_kept__counts_an_array_once_that_two_have_made():
+    kept = Kept(10**6)
+
+    def make():
+        kept._making.pop(1)  # as where another's call has ended meanwhile
+        kept.get(1, lambda: np.zeros(100))
+        return np.ones(100)
+
+    kept.get(1, make)
+    assert kept.n_bytes == 800 and kept.get(1, lambda: np.zeros(0)).sum() == 100
+
+
 def test_kept__failure_is_not_kept():
     kept = Kept(10**6)
     with pytest.raises(ZeroDivisionError):
