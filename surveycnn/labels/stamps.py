@@ -96,7 +96,7 @@ class _Work:
             raise InputError(
                 f"{self._name!r} has no record of its run: labels need a catalog that `surveycnn run-flow` has made"
             ) from None
-        self._store = work_of(catalog.path)
+        self._store = work_of(self._name)
 
     def open(self, mosaic: str, card: Card) -> tuple[ChunkStore, tuple[str, ...]]:
         """The chunk store of a mosaic, and its bands that the model of `card` is given."""

@@ -68,8 +68,8 @@ def _mosaic_differences(mosaic: str, old: dict[str, Any], new: dict[str, Any]) -
     by_image = {"images", "grids", "n_bytes"}
     for band in before.keys() & now.keys():
         yield from _differences(before[band], now[band], f"mosaics.{mosaic}.images.{band}")
-    rest = [{key: value for key, value in one.items() if key not in by_image} for one in (old, new)]
-    yield from _differences(*rest, f"mosaics.{mosaic}")
+    rest, rest_now = ({key: value for key, value in one.items() if key not in by_image} for one in (old, new))
+    yield from _differences(rest, rest_now, f"mosaics.{mosaic}")
 
 
 def _short(value: Any) -> str:

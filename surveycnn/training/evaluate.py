@@ -70,7 +70,8 @@ class Findings:
 
 def held_out_findings(predictor: Predictor, sets: Mapping[str, HeldOut], log: Log) -> Findings:
     """Metrics of a model on the held-out sets of its task, and what each loses under shifted conditions."""
-    card, found, curve = predictor.card, {}, None
+    card, curve = predictor.card, None
+    found: dict[str, Metric] = {}
     for prefix, held_out in sets.items():
         name = prefix.replace("_", " ") or "main "
         log(f"{card.name}: measuring on {len(held_out.data)} stamps of the {name}set")
